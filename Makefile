@@ -11,14 +11,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 NPM := cd frontend && PATH="$(BIN):$$PATH" npm
 STAMPS := .venv/.stamps
 ANSWERS := backend/src/modelyard/client/answers.py
-CHECKS := check-tests check-package check-page check-types
+CHECKS := check-tests check-package check-page check-types check-docs
 WEB := backend/src/modelyard/web/static/index.html
 WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
 
 # Some containers forbid it; tests start hundreds of processes, and each would compile the package and the tests again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run sae test test-thorough coverage check $(CHECKS) bench pictures docs-pictures types dist clean
+.PHONY: setup run sae test test-thorough coverage check $(CHECKS) bench docs pictures docs-pictures types dist clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -37,6 +37,17 @@ $(STAMPS)/python: pyproject.toml constraints.txt
 
 $(STAMPS)/dev: $(STAMPS)/python
 	@$(PIP) -e '.[$(EXTRAS),build,dev]'
+	@touch $@
+
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# Into build/site; a link that leads nowhere, and a page that would ask another host for something, are errors.
+docs: setup $(STAMPS)/docs
+	$(MKDOCS)
+
+$(STAMPS)/docs: $(STAMPS)/python
+	@echo "Installing what builds the documentation"
+	@$(PIP) -e '.[docs]'
 	@touch $@
 
 sae: $(STAMPS)/sae
@@ -71,7 +82,7 @@ test-thorough: setup $(STAMPS)/dev $(STAMPS)/sae
 
 # Tests patch what modules import, and scripts of theirs are typed less strictly than the package.
 # Other options make another cache of what mypy knows.
-MYPY_OF_TESTS = MYPYPATH=backend/src:backend/tests $(BIN)/mypy --cache-dir .mypy_cache/tests \
+MYPY_OF_TESTS = MYPYPATH=backend/src:backend/tests:docs/site $(BIN)/mypy --cache-dir .mypy_cache/tests \
   --explicit-package-bases --implicit-reexport \
   --no-warn-return-any --allow-any-generics --allow-untyped-calls --no-warn-unused-ignores --no-strict-equality \
   --disable-error-code misc backend/tests
@@ -81,9 +92,9 @@ coverage: setup $(STAMPS)/dev
 	$(NPM) run --silent test -- --coverage
 	$(PYTEST) -m "not thorough" --cov=modelyard --cov-report=html --cov-report=term:skip-covered $(PYTEST_ARGS)
 
-check: setup $(STAMPS)/dev
-	$(BIN)/ruff check backend benchmarks
-	$(BIN)/ruff format --check backend benchmarks
+check: setup $(STAMPS)/dev $(STAMPS)/docs
+	$(BIN)/ruff check backend benchmarks docs/site
+	$(BIN)/ruff format --check backend benchmarks docs/site
 	@$(MAKE) --no-print-directory -j2 $(CHECKS)
 
 check-tests:
@@ -101,11 +112,16 @@ check-page:
 check-types:
 	@$(BIN)/python -m modelyard.openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date: make types"; exit 1; }
 	@$(BIN)/python -m modelyard.openapi --answers | diff -q - $(ANSWERS) >/dev/null || { echo "$(ANSWERS) is out of date: make types"; exit 1; }
+	@$(BIN)/python -m modelyard.openapi --errors | diff -q - docs/errors.md >/dev/null || { echo "docs/errors.md is out of date: make types"; exit 1; }
 	@$(NPM) run --silent types -- --check
+
+check-docs:
+	$(MKDOCS)
 
 types: $(STAMPS)/dev $(STAMPS)/node
 	$(BIN)/python -m modelyard.openapi > frontend/openapi.json
 	$(BIN)/python -m modelyard.openapi --answers > $(ANSWERS)
+	$(BIN)/python -m modelyard.openapi --errors > docs/errors.md
 	$(NPM) run --silent types
 
 # The wheel and everything that it needs with torch, as wheels, and torch first as above; then both kinds of installation are

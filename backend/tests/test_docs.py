@@ -11,23 +11,17 @@ from pathlib import Path
 import typer
 
 import modelyard
+import offline
+import reference
 from modelyard import cli
+from modelyard.api.error_page import errors_markdown
 from modelyard.core.errors import ModelyardError
 from modelyard.core.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in [*PROJECT.glob("docs/*.md"), *PROJECT.glob("*.md")]}
 EVERYTHING = "\n".join(DOCS.values())
-MADE_BY_COMMANDS = {"frontend/node_modules", "frontend/coverage"}
-ANSWERS_NOBODY = {
-    "ambiguous_model",
-    "cannot_start",
-    "database_unusable",
-    "folders_not_shared",
-    "invalid_lock_file",
-    "server_unreachable",
-}
-"""Errors of the command line and of starting processes, which no call answers; `docs/cli.md` has them."""
+MADE_BY_COMMANDS = {"frontend/node_modules", "frontend/coverage", "build/site"}
 
 
 def test_variables() -> None:
@@ -42,12 +36,12 @@ def test_error_codes() -> None:
         ):
             importlib.import_module(module.name)
     exist = {error.code for error in _below(ModelyardError) if error.__module__.startswith("modelyard.")}
-    table = DOCS["api.md"].partition("## Errors")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    documented = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
-    assert exist - ANSWERS_NOBODY - documented == set()
-    assert [code for code in documented - exist if f'"{code}"' not in _sources()] == []
-    assert [code for code in ANSWERS_NOBODY if f"`{code}`" not in DOCS["cli.md"]] == []
+    documented = set(re.findall(r"^## `(\w+)`$", DOCS["errors.md"], re.MULTILINE))
+    assert exist - documented == set()
+    sources = _sources()
+    assert [code for code in documented - exist if f'"{code}"' not in sources] == []
+    assert "None" not in re.findall(r"^\*\*What to do:\*\* (.*)$", DOCS["errors.md"], re.MULTILINE)
+    assert DOCS["errors.md"] == errors_markdown()
 
 
 def test_commands() -> None:
@@ -113,6 +107,40 @@ def test_links() -> None:
     assert wrong == []
 
 
+def test_the_generated_reference_is_whole() -> None:
+    written = reference.commands()
+    root = typer.main.get_command(cli.app)
+    for command in _commands(root, ()):
+        section = written.partition(f"## `modelyard {' '.join(command)}`\n")[2].partition("\n## ")[0]
+        found = root
+        for name in command:
+            found = found.commands[name]  # type: ignore[attr-defined]
+        options = [option.opts[0] for option in found.params if option.opts[0].startswith("-")]
+        assert options, command
+        assert [option for option in options if f"`{option}" not in section and f", {option}" not in section] == []
+    assert set(re.findall(r"^\| `(MODELYARD_\w+)` \|.*\| \S", reference.settings(), re.MULTILINE)) == {
+        f"MODELYARD_{name.upper()}" for name in Settings.model_fields
+    }
+    description = json.loads((PROJECT / "frontend" / "openapi.json").read_text(encoding="utf-8"))
+    written = reference.calls()
+    calls = {f"{method.upper()} {path}" for path, methods in description["paths"].items() for method in methods}
+    assert set(re.findall(r"^## `([A-Z]+ /.*)`$", written, re.MULTILINE)) == calls
+    assert set(re.findall(r"^### `(\w+)`$", written, re.MULTILINE)) == set(description["components"]["schemas"])
+
+
+def test_what_a_page_would_request_from_another_host_is_found(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(
+        '<a href="https://a.example">link</a><link rel="canonical" href="https://b.example">'
+        '<script src="//c.example/x.js"></script><link href=https://d.example/f.css rel=stylesheet><img src="e.png">'
+    )
+    (tmp_path / "page.css").write_text("@font-face { src: url(https://f.example/i.woff2), url(fonts/i.woff2) }")
+    assert offline.foreign_requests(tmp_path) == {
+        "page.html: //c.example/x.js",
+        "page.html: https://d.example/f.css",
+        "page.css: https://f.example/i.woff2",
+    }
+
+
 def _below(kind: type[ModelyardError]) -> Iterator[type[ModelyardError]]:
     for child in kind.__subclasses__():
         yield child
@@ -129,4 +157,5 @@ def _commands(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...
 
 
 def _sources() -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in Path(modelyard.__path__[0]).rglob("*.py"))
+    files = (path for path in Path(modelyard.__path__[0]).rglob("*.py") if path.name != "error_help.py")
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)

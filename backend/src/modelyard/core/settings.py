@@ -30,20 +30,30 @@ def _default_home() -> Path:
 class Settings(BaseSettings):
     """`MODELYARD_*` variables. `HF_*` belong to huggingface_hub, which reads them itself."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_ignore_empty=True, str_strip_whitespace=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MODELYARD_", env_ignore_empty=True, str_strip_whitespace=True, use_attribute_docstrings=True
+    )
 
     home: Path = Field(default_factory=_default_home, validate_default=True)
+    """The folder of the database, the queue, quantized copies and logs; the platform's data folder if not set."""
     host: str = "127.0.0.1"
+    """The address the server listens on; beyond this machine only with a key."""
     port: int = 8000
+    """The port the server listens on; 0 takes a free one."""
     database_url: str | None = None
+    """`postgresql+psycopg://…`; SQLite in the home if not set."""
     broker_url: str | None = None
+    """`redis://…` or `amqp://…`; a folder in the home if not set."""
     api_key: SecretStr | None = None
+    """The key that clients send, of 16 characters or more where the server listens beyond this machine."""
     server: str | None = None
-    """The address of the API that this process belongs to; `modelyard serve` gives its own to all its processes."""
+    """The server that a command uses; `modelyard serve` gives its own address to all its processes."""
     lease_seconds: float = 30.0
+    """How long a job belongs to a worker that no longer responds."""
     warm: bool = True
     """Whether a process that has imported torch and transformers waits to be forked; costs its memory while idle."""
     max_upload_bytes: int = Field(default=10_000_000_000, gt=0)
+    """The largest data set that can be sent over the API."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses and networks of the reverse proxies whose `X-Forwarded-*` headers are believed."""
     public_url: str | None = None
