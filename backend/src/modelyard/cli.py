@@ -27,6 +27,7 @@ from modelyard.commands import (
     saes,
     serve,
     train,
+    versions,
 )
 from modelyard.commands._connect import ModelyardGroup
 from modelyard.commands._options import ApiKeyOption, ServerOption
@@ -68,6 +69,7 @@ for group in (
     hub_choice,
     download,
     models,
+    versions,
     cache,
     carry,
     lock,

@@ -39,6 +39,9 @@ OWN = "http://127.0.0.1:8000/hub"
         ("http://127.0.0.1:8000/hub/gpt2/tree/main", "gpt2", "main"),
         ("http://127.0.0.1:8000/hub/hubert/base", "hubert/base", None),
         ("HTTP://127.0.0.1:8000/hub/a/b", "a/b", None),
+        ("hf://a/b", "a/b", None),
+        ("hf://gpt2@v1.0", "gpt2", "v1.0"),
+        ("hf://models/a/b@refs%2Fpr%2F7", "a/b", "refs/pr/7"),
     ],
 )  # fmt: skip
 def test_understood(text: str, model_id: str, revision: str | None) -> None:
@@ -57,6 +60,10 @@ def test_understood(text: str, model_id: str, revision: str | None) -> None:
         "../etc/passwd",
         "a/..",
         "-a",
+        "hf://",
+        "hf://a/b@",
+        "hf://a/b/config.json",
+        "hf://datasets/a/b",
         "a b",
         "a\nb",
         "a\x00b",

@@ -649,8 +649,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Tag and note
-         * @description Change the tags, note and favourite mark of a model's repository; its other rows have the same.
+         * Tag, note and pin
+         * @description Change the tags, note, favourite mark and pin of a model's repository; its other rows have the same.
          */
         patch: operations["change_labels_api_v1_models__id__patch"];
         trace?: never;
@@ -751,7 +751,7 @@ export interface paths {
          * Check for an update
          * @description Ask the model's Hub whether its branch has a newer commit; `update_available` holds the answer.
          *
-         *     The server also checks every few hours. Downloading the model again adds the newer version as another row.
+         *     The server also checks every few hours. `update` gets the newer version.
          */
         post: operations["check_update_api_v1_models__id__check_update_post"];
         delete?: never;
@@ -1010,6 +1010,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Roll back
+         * @description Use the version before, or another commit, again. If its files are gone, they are downloaded again first.
+         */
+        post: operations["roll_back_model_api_v1_models__id__rollback_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/rollback-plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan rolling back
+         * @description Report what rolling back would change, and what it would download again. Nothing is changed.
+         */
+        get: operations["plan_rollback_api_v1_models__id__rollback_plan_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/text": {
         parameters: {
             query?: never;
@@ -1068,6 +1108,49 @@ export interface paths {
          *     If the model is still loading, cancels its most recent load request. A load that others also requested continues.
          */
         post: operations["unload_model_api_v1_models__id__unload_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Update
+         * @description Get the newest version of the model's branch, or the pinned one, as another row.
+         *
+         *     The model stays in use until the other row is ready, and also if it never is. Afterwards the model's name means the
+         *     other row; this one stays until it is deleted. If the version is here already, it is used at once.
+         */
+        post: operations["update_model_api_v1_models__id__update_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/update-plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan an update
+         * @description Report what an update would change and download. Nothing is changed.
+         */
+        get: operations["plan_update_api_v1_models__id__update_plan_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -4452,7 +4535,9 @@ export interface components {
         };
         /**
          * LabelChange
-         * @description Changes the tags, note or favourite mark of a repository; fields that are left out stay as they are.
+         * @description Changes the tags, note, favourite mark or pinned commit of a repository.
+         *
+         *     Fields that are left out stay as they are.
          * @example {
          *       "favourite": true,
          *       "tags": [
@@ -4474,6 +4559,11 @@ export interface components {
              * @default
              */
             note: string;
+            /**
+             * Pinned Commit
+             * @description Offer no update and keep downloads at this commit, which must be the model's; null: follow the branch again.
+             */
+            pinned_commit?: string | null;
             /**
              * Tags
              * @description Replaces all tags; an empty list removes them.
@@ -5554,6 +5644,16 @@ export interface components {
              * @default 0
              */
             original_bytes: number;
+            /**
+             * Pinned Commit
+             * @description Commit on the Hub that the repository is pinned to; null if it follows its branch.
+             */
+            pinned_commit?: string | null;
+            /**
+             * Previous Commit
+             * @description Commit on the Hub of the version that this one took over from; null if none.
+             */
+            previous_commit?: string | null;
             /** @description Progress of the work on its files or, if ready, of a queued or running load; otherwise null. */
             progress: components["schemas"]["Progress"] | null;
             /**
@@ -5566,6 +5666,11 @@ export interface components {
              * @description Unreadable files and configuration fields of a wrong type; answer fields that need them are null.
              */
             remarks: string[];
+            /**
+             * Replaced By
+             * @description Id of the version in use of the same branch and precision; null for that version itself.
+             */
+            replaced_by?: string | null;
             /**
              * Restarts With
              * @description What `resume` starts with for a failed, cancelled or missing row; `quantize` if only the quantized copy is missing.
@@ -5608,7 +5713,7 @@ export interface components {
             unloading: boolean;
             /**
              * Update Available
-             * @description Whether `latest_commit` differs from `commit`; null if not known.
+             * @description Whether the model is not at `latest_commit`, or not at `pinned_commit` if that is set; null if not known.
              */
             update_available: boolean | null;
             /** Updated At */
@@ -5906,6 +6011,18 @@ export interface components {
             code: string;
             /** Message */
             message: string;
+        };
+        /**
+         * RollbackRequest
+         * @description Use another version of a model.
+         * @example {}
+         */
+        RollbackRequest: {
+            /**
+             * Commit
+             * @description Commit on the Hub, in full, or the beginning of an installed one; the previous version if null.
+             */
+            commit?: string | null;
         };
         /**
          * RowDeletion
@@ -8042,6 +8159,46 @@ export interface components {
             measured_bytes: number;
             /** Name */
             name: string;
+        };
+        /**
+         * UpdatePlan
+         * @description What changes with another version of a model, and what it takes to get it.
+         * @example {
+         *       "changed": [
+         *         "template",
+         *         "readme"
+         *       ],
+         *       "commit": "e6de91484c29aa9480d55605af694f39b081c455",
+         *       "fetch_bytes": 14210,
+         *       "makes_copy": false
+         *     }
+         */
+        UpdatePlan: {
+            /**
+             * Changed
+             * @description Kinds of files that differ; empty if only files differ that are not downloaded.
+             */
+            changed: ("weights" | "tokenizer" | "template" | "config" | "readme" | "other")[];
+            /**
+             * Commit
+             * @description Commit on the Hub of the other version; the model's own if there is none.
+             */
+            commit: string;
+            /**
+             * Fetch Bytes
+             * @description Bytes to download. Files that the cache holds already are not fetched again.
+             */
+            fetch_bytes: number;
+            /**
+             * Id
+             * @description Id of the row that holds the version in this precision and is ready; null if there is none yet.
+             */
+            id: string | null;
+            /**
+             * Makes Copy
+             * @description Whether a quantized copy of the other version has to be made.
+             */
+            makes_copy: boolean;
         };
         /** Usage */
         Usage: {
@@ -11541,6 +11698,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request Entity Too Large: `payload_too_large` */
             413: {
                 headers: {
@@ -13341,6 +13507,230 @@ export interface operations {
             };
         };
     };
+    roll_back_model_api_v1_models__id__rollback_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RollbackRequest"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found`, `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing`, `conflict`, `base_missing`, `already_exists` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights`, `unsupported_adapter`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_rollback_api_v1_models__id__rollback_plan_get: {
+        parameters: {
+            query?: {
+                /** @description As in `rollback`. */
+                commit?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UpdatePlan"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found`, `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing`, `conflict`, `base_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights`, `unsupported_adapter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_text_file_api_v1_models__id__text_get: {
         parameters: {
             query: {
@@ -13607,6 +13997,214 @@ export interface operations {
                 };
             };
             /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_model_api_v1_models__id__update_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found`, `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing`, `conflict`, `base_missing`, `already_exists` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights`, `unsupported_adapter`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_update_api_v1_models__id__update_plan_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UpdatePlan"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found`, `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing`, `conflict`, `base_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights`, `unsupported_adapter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -30,6 +30,7 @@ from modelyard.services.saes.sae_response import SaeResponses
 from modelyard.services.training.compatibility import TrainingCompatibilityService
 from modelyard.services.training.run_service import TrainingRunService
 from modelyard.services.update_service import UpdateService
+from modelyard.services.version_service import VersionService
 
 
 def get_database(request: Request) -> Database:
@@ -128,5 +129,6 @@ SaeJudgingDep = Annotated[SaeJudging, Depends(_service(SaeJudging))]
 SaeFeaturesDep = Annotated[SaeFeatures, Depends(_sae_features)]
 SaeAnswerDep = Annotated[Callable[[str], SaeResponse], Depends(_sae_answer)]
 UpdatesDep = Annotated[UpdateService, Depends(_service(UpdateService))]
+VersionsDep = Annotated[VersionService, Depends(_service(VersionService))]
 RowAnswerDep = Annotated[Callable[[str], ModelResponse], Depends(_row_answer)]
 """The answer for a row as it is after a service has done its part in transactions of its own."""

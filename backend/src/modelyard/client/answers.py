@@ -674,6 +674,7 @@ class LabelChange(TypedDict):
     tags: NotRequired[list[str]]
     note: NotRequired[str]
     favourite: NotRequired[bool]
+    pinned_commit: NotRequired[str | None]
 
 
 class LastUnload(TypedDict):
@@ -922,6 +923,9 @@ class ModelResponse(TypedDict):
     remarks: list[str]
     latest_commit: str | None
     update_available: bool | None
+    pinned_commit: NotRequired[str | None]
+    replaced_by: NotRequired[str | None]
+    previous_commit: NotRequired[str | None]
     checked_at: str | None
     tags: list[str]
     note: str
@@ -1001,6 +1005,10 @@ class Readiness(TypedDict):
 class Reason(TypedDict):
     code: str
     message: str
+
+
+class RollbackRequest(TypedDict):
+    commit: NotRequired[str | None]
 
 
 class RowDeletion(TypedDict):
@@ -1441,6 +1449,14 @@ class UnloadedForRun(TypedDict):
     id: str
     name: str
     measured_bytes: int
+
+
+class UpdatePlan(TypedDict):
+    commit: str
+    changed: list[Literal['weights', 'tokenizer', 'template', 'config', 'readme', 'other']]
+    fetch_bytes: int
+    id: str | None
+    makes_copy: bool
 
 
 class Usage(TypedDict):

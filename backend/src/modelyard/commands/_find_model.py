@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, ModelyardError
+from modelyard.core.model_ids import HF_SCHEME
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 
 SUGGESTIONS = 3
+SHORTEST_COMMIT = 7
 
 
 class Ambiguous(ModelyardError):
@@ -20,21 +22,16 @@ class Ambiguous(ModelyardError):
     code = "ambiguous_model"
 
 
-def find_row(client: "ApiClient", text: str, quantization: str | None = None) -> "ModelResponse":
+def find_row(
+    client: "ApiClient", text: str, quantization: str | None = None, *, unfinished: bool = False
+) -> "ModelResponse":
     """Find the one row that a person means: by id or name, by the name without its owner, by the id's first letters.
 
-    Each of these goes before the next. Raises ModelNotFound, Ambiguous.
+    Each of these goes before the next. Of several versions, a name means the one in use, and name@commit or
+    name@branch another one; with `unfinished`, one that is on its way goes before. Raises ModelNotFound, Ambiguous.
     """
     rows = client.models()["items"]
-    found = [row for row in rows if text in (row["id"], row["model_id"], row["canonical_id"])]
-    found = found or [row for row in rows if text == row["model_id"].rpartition("/")[2]]
-    found = found or [row for row in rows if row["id"].startswith(text.lower())]
-    if not found:
-        raise ModelNotFound(f"There is no model {text!r} here.", hint=_meant(text, rows))
-    wanted = [row for row in found if quantization in (None, row["quantization"])]
-    if not wanted:
-        there = ", ".join(sorted({row["quantization"] for row in found}))
-        raise ModelNotFound(f"{text} is here in precision {there}, not {quantization}.")
+    wanted = _in_use(_named(rows, text, quantization), unfinished=unfinished)
     if len(wanted) > 1:
         lines = [f"{row['id'][:12]}  {describe(row)} ({row['status']})" for row in wanted]
         raise Ambiguous(
@@ -51,6 +48,54 @@ def find_row(client: "ApiClient", text: str, quantization: str | None = None) ->
             ],
         )
     return wanted[0]
+
+
+def find_versions_in_use(client: "ApiClient", text: str, quantization: str | None = None) -> "list[ModelResponse]":
+    """Find the versions in use that a person means, in every precision. Raises ModelNotFound."""
+    return _in_use(_named(client.models()["items"], text, quantization))
+
+
+def _named(rows: "Sequence[ModelResponse]", text: str, quantization: str | None) -> "list[ModelResponse]":
+    """Return the rows that a name or an id means. Raises ModelNotFound."""
+    name, _, revision = text.removeprefix(HF_SCHEME).partition("@")
+    found = [row for row in rows if name in (row["id"], row["model_id"], row["canonical_id"])]
+    found = found or [row for row in rows if name == row["model_id"].rpartition("/")[2]]
+    found = found or [row for row in rows if row["id"].startswith(name.lower())]
+    if not found:
+        raise ModelNotFound(f"There is no model {name!r} here.", hint=_meant(name, rows))
+    if revision:
+        there = ", ".join(sorted({f"{row['revision']} ({row['commit'][:12]})" for row in found}))
+        found = [row for row in found if _is_at(row, revision)]
+        if not found:
+            raise ModelNotFound(f"{name} is here at {there}, not at {revision}.")
+    wanted = [row for row in found if quantization in (None, row["quantization"])]
+    if not wanted:
+        there = ", ".join(sorted({row["quantization"] for row in found}))
+        raise ModelNotFound(f"{name} is here in precision {there}, not {quantization}.")
+    return wanted
+
+
+def _is_at(row: "ModelResponse", revision: str) -> bool:
+    if revision == row["revision"]:
+        return True
+    return len(revision) >= SHORTEST_COMMIT and row["commit"].startswith(revision)
+
+
+def _in_use(rows: "list[ModelResponse]", *, unfinished: bool = False) -> "list[ModelResponse]":
+    """Leave out rows in whose place another of these rows is used."""
+    ids = {row["id"] for row in rows}
+    rows = [row for row in rows if row.get("replaced_by") not in ids]
+    kept = []
+    for row in rows:
+        others = [other for other in rows if other["id"] != row["id"] and _branch(other) == _branch(row)]
+        preferred = (row["status"] == "ready") is not unfinished
+        if preferred or not any((other["status"] == "ready") is not unfinished for other in others):
+            kept.append(row)
+    return kept
+
+
+def _branch(row: "ModelResponse") -> tuple[str | None, ...]:
+    return row["model_id"], row.get("revision"), row["quantization"], row.get("gguf_file")
 
 
 def _meant(text: str, rows: "Sequence[ModelResponse]") -> str:

@@ -118,4 +118,5 @@ AllowUnsupportedOption = Annotated[
     bool,
     typer.Option("--allow-unsupported", help="Keep the files of a model that transformers here cannot load."),
 ]
+PlanOption = Annotated[bool, typer.Option("--plan", "--dry-run", help="Only say what would be done.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

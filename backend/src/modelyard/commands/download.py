@@ -126,7 +126,7 @@ def cancel(context: typer.Context, model: ModelArgument, quantization: WhichQuan
 
 def _steer(context: typer.Context, action: str, model: str, quantization: str | None) -> "ModelResponse":
     client = connect(context)
-    row = find_row(client, model, quantization)
+    row = find_row(client, model, quantization, unfinished=True)
     steered: ModelResponse = client.post(f"/models/{row['id']}/{action}")
     return steered
 

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def lock(
     context: typer.Context,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Those that the file names; otherwise all.")
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Those that the file names; otherwise all in use.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of to the console.")
@@ -184,7 +184,8 @@ def _keeps_original(locked: "Lock", rows: "list[ModelResponse]", model: "LockedM
 
 
 def _ready(client: "ApiClient") -> "list[ModelResponse]":
-    return [row for row in client.models()["items"] if row["status"] == "ready"]
+    rows = client.models()["items"]
+    return [row for row in rows if row["status"] == "ready" and row.get("replaced_by") is None]
 
 
 def _row_of(rows: "list[ModelResponse]", model: "LockedModel", status: str | None = None) -> "ModelResponse | None":

@@ -18,6 +18,7 @@ from modelyard.commands._options import (
     YesOption,
 )
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
+from modelyard.commands._version_facts import version_facts
 from modelyard.core.errors import SharedCache
 from modelyard.core.statuses import ACTIVE_TRAINING_STATUSES, ModelStatus
 
@@ -346,9 +347,7 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
         )
     yield "quantization", row["quantization"]
     yield "revision", f"{row['revision']} ({row['commit']})"
-    if row["update_available"]:
-        gguf = f" --gguf {row['gguf_file']}" if row.get("gguf_file") else ""
-        yield "newer version", f"{row['latest_commit']}; `modelyard pull {row['model_id']}{gguf}` gets it"
+    yield from version_facts(row)
     yield "from", row["endpoint"]
     yield "architecture", row["architecture"]
     yield "parameters", _format.count(row["num_parameters"])

@@ -8,8 +8,9 @@ from huggingface_hub.utils import validate_repo_id
 
 from modelyard.core.errors import InvalidRequest
 
+HF_SCHEME = "hf://"
 HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
-_HINT = "Give owner/name, a bare name such as gpt2, or the address of a model's page on the Hub."
+_HINT = "Give owner/name, a bare name such as gpt2, hf://owner/name, or the address of a model's page on the Hub."
 _PAGES_OF_A_REVISION = ("tree", "blob", "resolve", "raw", "blame", "commit", "commits")
 _PAGES = (*_PAGES_OF_A_REVISION, "discussions", "settings")
 _OTHER_KINDS = ("datasets", "spaces", "docs", "papers", "collections", "blog", "settings", "models", "api")
@@ -24,14 +25,27 @@ class ModelReference:
 
 
 def parse_model_reference(text: str, *, endpoint: str | None = None) -> ModelReference:
-    """Read `owner/name`, `gpt2`, or a Hub page's address (of the public Hub or of `endpoint`).
+    """Read `owner/name`, `gpt2`, `hf://owner/name@revision`, or a Hub page's address (public or of `endpoint`).
 
     Raises InvalidRequest for anything else.
     """
     text = text.strip()
+    if text.startswith(HF_SCHEME):
+        return _parse_hf(text)
     if "://" in text or text.split("/", 1)[0].lower() in HUB_HOSTS:
         return _parse_address(text, endpoint)
     return ModelReference(_checked(text))
+
+
+def _parse_hf(text: str) -> ModelReference:
+    """Read the form of huggingface_hub's file system, whose revision may be quoted; its other kinds are no models."""
+    path, at, revision = text.removeprefix(HF_SCHEME).rstrip("/").partition("@")
+    path = path.removeprefix("models/")
+    if path.split("/", 1)[0] in ("datasets", "spaces", "buckets"):
+        raise InvalidRequest(f"{text} is not the address of a model.", hint=_HINT)
+    if at and not revision:
+        raise InvalidRequest(f"{text} names no revision after @.", hint=_HINT)
+    return ModelReference(_checked(path), unquote(revision) or None)
 
 
 def _parse_address(text: str, endpoint: str | None) -> ModelReference:

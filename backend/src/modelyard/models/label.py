@@ -16,3 +16,5 @@ class Label(Base):
     """Sorted, each once."""
     note: Mapped[str] = mapped_column(Text, default="")
     favourite: Mapped[bool] = mapped_column(default=False, server_default=false(), index=True)
+    pinned_commit: Mapped[str | None] = mapped_column(String(64))
+    """The commit on the Hub that downloads without a revision get, and beyond which no update is offered."""

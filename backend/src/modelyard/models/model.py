@@ -97,6 +97,11 @@ class Model(SnapshotFacts, Base):
     removal_due: Mapped[bool] = mapped_column(default=False, server_default=false(), index=True)
     """Files are still to be removed: what was fetched of a cancelled row, the original of one that is ready."""
 
+    chosen_at: Mapped[datetime | None]
+    """When the model's name began to mean this version; None until it is ready for the first time."""
+    previous_commit: Mapped[str | None] = mapped_column(String(64))
+    """The commit on the Hub of the version that was in use before this one."""
+
     base_id: Mapped[str | None] = mapped_column(ForeignKey("models.id", ondelete="SET NULL"), index=True)
     """Of an adapter: a row of the model that it changes; None while there is none."""
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
@@ -111,6 +116,11 @@ class Model(SnapshotFacts, Base):
     def hub_commit(self) -> str:
         """The commit that its files on the Hub are of."""
         return (self.converted_from or {}).get("commit") or self.commit
+
+    @property
+    def follows_branch(self) -> bool:
+        """Return whether it was asked for under a name that can move; a commit, in full or cut short, cannot."""
+        return not self.hub_commit.startswith(self.revision)
 
     @property
     def begins_anew(self) -> bool:

@@ -75,6 +75,9 @@ MODEL_RESPONSE: dict[str, Any] = {
     "tags": ["baseline"],
     "note": "",
     "favourite": True,
+    "pinned_commit": None,
+    "replaced_by": None,
+    "previous_commit": None,
     "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
     "snapshot_path": None,
     "created_at": "2026-11-24T10:00:00.000Z",
@@ -260,6 +263,16 @@ TRAINING_CREATE: dict[str, Any] = {
 DELETION_PLAN_REQUEST: dict[str, Any] = {"ids": ["0f8fad5bd9cb469fa16570867728950e"], "confirm_shared": False}
 
 LABEL_CHANGE: dict[str, Any] = {"tags": ["baseline", "small"], "favourite": True}
+
+UPDATE_PLAN: dict[str, Any] = {
+    "commit": "e6de91484c29aa9480d55605af694f39b081c455",
+    "changed": ["template", "readme"],
+    "fetch_bytes": 14210,
+    "id": None,
+    "makes_copy": False,
+}
+
+ROLLBACK_REQUEST: dict[str, Any] = {"commit": None}
 
 MODEL_PAGE: dict[str, Any] = {"items": [MODEL_RESPONSE], "total": 1, "limit": 50, "offset": 0}
 

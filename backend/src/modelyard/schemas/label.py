@@ -17,7 +17,10 @@ def _sorted(tags: list[str]) -> list[str]:
 
 
 class LabelChange(Schema):
-    """Changes the tags, note or favourite mark of a repository; fields that are left out stay as they are."""
+    """Changes the tags, note, favourite mark or pinned commit of a repository.
+
+    Fields that are left out stay as they are.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.LABEL_CHANGE]})
 
@@ -28,3 +31,9 @@ class LabelChange(Schema):
         default="", description="Plain text; an empty text removes the note."
     )
     favourite: bool = Field(default=False, description="Whether the repository is a favourite.")
+    pinned_commit: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{40}([0-9a-f]{24})?$",
+        description="Offer no update and keep downloads at this commit, which must be the model's; null: follow the"
+        " branch again.",
+    )

@@ -234,7 +234,18 @@ class ModelResponse(Dimensions):
     )
     latest_commit: str | None = Field(description="Commit of `revision` on the Hub at `checked_at`; null if not known.")
     update_available: bool | None = Field(
-        description="Whether `latest_commit` differs from `commit`; null if not known."
+        description="Whether the model is not at `latest_commit`, or not at `pinned_commit` if that is set; null if not"
+        " known."
+    )
+    pinned_commit: str | None = Field(
+        default=None, description="Commit on the Hub that the repository is pinned to; null if it follows its branch."
+    )
+    replaced_by: str | None = Field(
+        default=None,
+        description="Id of the version in use of the same branch and precision; null for that version itself.",
+    )
+    previous_commit: str | None = Field(
+        default=None, description="Commit on the Hub of the version that this one took over from; null if none."
     )
     checked_at: UtcTime | None = Field(description="Time of the last update check.")
     tags: list[str] = Field(description="Of the repository, like `note` and `favourite`: the same in each row.")

@@ -10,6 +10,7 @@ from modelyard.core.database import utc_now
 from modelyard.core.errors import BaseMissing, InvalidRequest, NotReady
 from modelyard.models import Model, ModelKind, ModelStatus, Quantization
 from modelyard.schemas.model import AdapterFacts
+from modelyard.services.versions import choice_time
 
 
 def base_for(session: Session, adapter: Model) -> Model:
@@ -135,12 +136,12 @@ def _adapters_for(session: Session, base: Model) -> Sequence[Model]:
 
 
 def _bases(session: Session, facts: AdapterFacts) -> Sequence[Model]:
-    """Every row of an adapter's base, the newest first."""
+    """Every row of an adapter's base, what was chosen last first."""
     name = facts.base_model
     rows = session.scalars(
         select(Model)
         .where(or_(Model.model_id == name, Model.canonical_id == name))
-        .order_by(Model.created_at.desc(), Model.id)
+        .order_by(choice_time().desc(), Model.id)
         .execution_options(populate_existing=True)
     ).all()
     return [row for row in rows if is_base(facts, row)]

@@ -31,6 +31,8 @@ class Order:
     wanted: Wanted
     request: ModelDownloadRequest
     revision: str | None
+    is_latest: bool = True
+    """It is of the commit that `revision` is at."""
 
     @property
     def model(self) -> HubModel:
@@ -112,7 +114,8 @@ def add_row(session: Session, cache: HubCache, hub: str, order: Order) -> Model:
     row.num_parameters = wanted.num_parameters
     row.converted_from = wanted.converted_from
     row.licence = model.licence
-    row.latest_commit, row.checked_at = model.commit, utc_now()
+    if order.is_latest:
+        row.latest_commit, row.checked_at = model.commit, utc_now()
     if wanted.adapter is not None:
         note_adapter(session, row, wanted.adapter)
     models.start_download(row)

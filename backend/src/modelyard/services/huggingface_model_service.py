@@ -1,6 +1,6 @@
 """Models on a Hub: what they are, what they need, and how their files get here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from modelyard.schemas.memory import EstimateParts, MemoryEstimate
 from modelyard.schemas.text_file import ModelCard
 from modelyard.services import system_service
 from modelyard.services.adapter_base import AdapterBases
-from modelyard.services.download_order import DownloadOrders, add_row
+from modelyard.services.download_order import DownloadOrders, Order, add_row
 from modelyard.services.facts.adapter_facts import adapter_facts, store_adapter_facts
 from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.facts.folder_content import require_checkpoint
@@ -34,6 +34,7 @@ from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemorySe
 from modelyard.services.inspection.model_preview import SUPPORT_SECONDS, preview
 from modelyard.services.jobs.able_workers import require_able_worker
 from modelyard.services.jobs.control import JobProgress, JobReporter
+from modelyard.services.label_service import LabelService
 from modelyard.services.model_files import bytes_to_fetch, hub_cache, new_manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.repository_text import CARD, files_page, make_card
@@ -90,25 +91,50 @@ class HuggingFaceModelService:
         created then.
         """
         with self.database.reading() as session:
-            if request.quantization != "none":
-                require_able_worker(session, Queue.COMPUTE)
-            if request.gguf_file is not None:
-                require_gguf()
             settings = SettingsService(session)
             hub, client = settings.endpoint_reference(), settings.hub_client()
         reference = parse_model_reference(request.model_id, endpoint=client.endpoint)
         revision = request.revision or reference.revision
-        with client.within_patience():
-            repository = self._repository(client, reference.model_id, revision)
-            repository.require_access()
-            wanted = DownloadOrders(self.database, client, self.cache)
-            orders = wanted.of(repository, request, revision)
-            self._require_disk(*((order.model, order.wanted) for order in orders))
-            for order in orders:
-                wanted.require_loadable(order)
+        with self.database.reading() as session:
+            pinned = LabelService(session).pinned_commit(reference.model_id, revision)
+        orders = self.orders(client, reference.model_id, request, revision, commit=pinned)
+        self.require_possible(client, orders)
         with self.database.session() as session:
             rows = [add_row(session, self.cache, hub, order) for order in orders]
             return rows[-1].id
+
+    def orders(
+        self,
+        client: HubClient,
+        model_id: str,
+        request: ModelDownloadRequest,
+        revision: str | None,
+        *,
+        commit: str | None = None,
+    ) -> list[Order]:
+        """Return what a request would fetch and the rows it would make, the model last.
+
+        `commit` is fetched in place of the one that `revision` is at. Raises what `DownloadOrders.of` does,
+        GatedNoToken and GatedNotAccepted.
+        """
+        with client.within_patience():
+            repository = self._repository(client, model_id, commit or revision)
+            repository.require_access()
+            orders = DownloadOrders(self.database, client, self.cache).of(repository, request, revision)
+        return [*orders[:-1], replace(orders[-1], is_latest=commit is None)]
+
+    def require_possible(self, client: HubClient, orders: Sequence[Order]) -> None:
+        """Raise what keeps orders from becoming ready models: DiskFull, ExtraMissing, UnsupportedArchitecture."""
+        with self.database.reading() as session:
+            if any(order.request.quantization != "none" for order in orders):
+                require_able_worker(session, Queue.COMPUTE)
+        if any(order.request.gguf_file is not None for order in orders):
+            require_gguf()
+        with client.within_patience():
+            self._require_disk(*((order.model, order.wanted) for order in orders))
+            wanted = DownloadOrders(self.database, client, self.cache)
+            for order in orders:
+                wanted.require_loadable(order)
 
     def download_model(self, row: Model, reporter: JobReporter) -> None:
         """Information first, then bytes: fill the row's architecture and manifest, fetch and verify every file.

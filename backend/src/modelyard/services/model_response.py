@@ -45,6 +45,7 @@ from modelyard.services.model_files import artifact_of, hub_cache, next_work, sn
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_by, loaded_rows, training_users
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.versions import Versions
 
 WAITING_MESSAGE = "waiting for a worker"
 """The message of work that no worker has taken yet; `Progress.waiting` is the field to read."""
@@ -87,6 +88,8 @@ class RowFacts:
     shares_snapshot: bool
     """Its snapshot is there for another row."""
     cache: HubCache
+    replaced_by: str | None = None
+    """The version that is in use in its place."""
     base: Model | None = None
     """Of an adapter: the row of its base, without which it has no architecture."""
 
@@ -130,6 +133,7 @@ class ModelResponses:
         owners = snapshot_owners(self.session, models)
         labels = LabelService(self.session).of(models)
         bases = self._bases(models)
+        replaced_by = Versions(self.session).replaced_by(models)
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         self._read_manifests([model for model in models if _begins_by_its_files(model, jobs.get(model.job_id or ""))])
         return [
@@ -145,6 +149,7 @@ class ModelResponses:
                 label=labels.get(model.model_id),
                 shares_snapshot=owners.get((model.model_id, model.commit), model.id) != model.id,
                 cache=self.cache,
+                replaced_by=replaced_by.get(model.id),
                 base=bases.get(model.base_id or ""),
             )
             for model in models
@@ -228,16 +233,27 @@ def _response(facts: RowFacts) -> ModelResponse:
         training=TrainingVerdict.model_validate(model.training) if model.training else None,
         remarks=[*config_remarks(folder), *([template.problem] if template.problem else [])] if done else [],
         latest_commit=model.latest_commit,
-        update_available=None if model.latest_commit is None else model.latest_commit != model.hub_commit,
+        update_available=_update_available(model, label),
         checked_at=model.checked_at,
         tags=label.tags if label else [],
         note=label.note if label else "",
         favourite=label.favourite if label else False,
+        pinned_commit=label.pinned_commit if label else None,
+        replaced_by=facts.replaced_by,
+        previous_commit=model.previous_commit,
         job_id=model.job_id,
         snapshot_path=str(folder) if done else None,
         created_at=model.created_at,
         updated_at=max(model.updated_at, job.updated_at) if job and not done else model.updated_at,
     )
+
+
+def _update_available(model: Model, label: Label | None) -> bool | None:
+    """Return whether the branch, or the pin, is at another commit; None where that is not known."""
+    if model.latest_commit is None:
+        return None
+    pinned = label.pinned_commit if label else None
+    return model.follows_branch and (pinned or model.latest_commit) != model.hub_commit
 
 
 def _folder(model: Model, cache: HubCache) -> Path:

@@ -31,6 +31,7 @@ from modelyard.services.jobs.payloads import Payload
 from modelyard.services.label_service import LabelService
 from modelyard.services.model_deletion import ModelDeletion
 from modelyard.services.model_files import FilesOnDisk, ModelFiles, forget_facts, hub_cache
+from modelyard.services.versions import Versions, choice_time
 
 SORTS: dict[str, Any] = {
     "name": func.lower(Model.model_id),
@@ -130,11 +131,11 @@ class ModelService:
         return self.session.get(Model, row_id, populate_existing=True)
 
     def get_by_model_id(self, model_id: str) -> Sequence[Model]:
-        """Every revision and precision of a repository, the newest first."""
+        """Every revision and precision of a repository, what was chosen last first."""
         return self.session.scalars(
             select(Model)
             .where(or_(Model.model_id == model_id, Model.canonical_id == model_id))
-            .order_by(Model.created_at.desc())
+            .order_by(choice_time().desc(), Model.id)
         ).all()
 
     def list(
@@ -279,6 +280,8 @@ class ModelService:
             return
         model.status, model.error = ModelStatus.READY, None
         self.files.note(model, found)
+        if model.chosen_at is None:
+            Versions(self.session).choose(model)
         touch_adapters(self.session, model)
         if kind is JobKind.QUANTIZE and not model.keep_original:
             self.deletion.give_up_original(model)

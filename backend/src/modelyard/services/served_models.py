@@ -41,6 +41,7 @@ from modelyard.hub.sources import Found, ListedRepo, RepoQuery
 from modelyard.models import Model, ModelStatus, Quantization, StoredRepoFacts
 from modelyard.services.imported_files import seen_of
 from modelyard.services.model_files import remote_files
+from modelyard.services.versions import choice_time
 
 LEARN_SECONDS = 5.0
 LEARNED_AT_ONCE = 200
@@ -71,7 +72,7 @@ class ServedModels:
     """The ready models of `database`, whose files lie in the Hugging Face cache at `cache_dir`.
 
     Only files of their manifests are served, and no snapshot with a name that could lead out of its folder. The
-    default branch is the newest snapshot that was asked for as `main`, or else the newest of all.
+    default branch is the snapshot that was chosen last of those asked for as `main`, or else of all.
     """
 
     listed_last = False
@@ -109,11 +110,11 @@ class ServedModels:
         raise RepoNotFound(f"{repo_id} is not stored here")
 
     def _snapshots_of(self, repo_id: str) -> list[_Snapshot]:
-        """The newest first."""
+        """What was chosen last first."""
         statement = (
             _select(*_SNAPSHOT)
             .where(or_(Model.model_id == repo_id, Model.canonical_id == repo_id))
-            .order_by(Model.updated_at.desc(), Model.id.desc())
+            .order_by(choice_time().desc(), Model.id.desc())
         )
         with self._database.reading() as session:
             return [_snapshot(row) for row in session.execute(statement)]
@@ -285,7 +286,8 @@ def _is_default() -> ColumnElement[bool]:
     """SQL: no other served row of the repository goes before this one as its default branch."""
     other, facts = aliased(Model), aliased(StoredRepoFacts)
     of_main, other_of_main = Model.revision == DEFAULT_BRANCH, other.revision == DEFAULT_BRANCH
-    newer = or_(other.updated_at > Model.updated_at, and_(other.updated_at == Model.updated_at, other.id > Model.id))
+    chosen, other_chosen = choice_time(), choice_time(other)
+    newer = or_(other_chosen > chosen, and_(other_chosen == chosen, other.id > Model.id))
     return ~exists(
         select(other.id)
         .outerjoin(facts, and_(facts.model_id == other.model_id, facts.commit == other.commit))

@@ -30,6 +30,19 @@ class Branch:
     revision: str
 
 
+def require_branch(row: Model) -> None:
+    """Raise Conflict for a row of which nothing newer can come."""
+    if row.endpoint == LOCAL:
+        raise Conflict(
+            f"{row.model_id} came from a folder, so no Hub has a newer version.", hint="Import the folder again."
+        )
+    if not row.follows_branch:
+        raise Conflict(
+            f"{row.model_id} was asked for at the commit {row.revision}, which never changes.",
+            hint="Download it with a branch as revision to follow that.",
+        )
+
+
 class UpdateService:
     """Asks Hubs where branches stand. No database transaction is open while a Hub is asked."""
 
@@ -40,17 +53,9 @@ class UpdateService:
         """Ask now about one model. Raises ModelNotFound, HubError, Conflict where nothing newer can come."""
         with self.database.reading() as session:
             row = ModelService(session).get_by_id(row_id)
-        if row.endpoint == LOCAL:
-            raise Conflict(
-                f"{row.model_id} came from a folder, so no Hub has a newer version.", hint="Import the folder again."
-            )
-        if not _follows_branch(row):
-            raise Conflict(
-                f"{row.model_id} was asked for at the commit {row.revision}, which never changes.",
-                hint="Download it with a branch as revision to follow that.",
-            )
+        require_branch(row)
         branch = Branch(row.endpoint, row.model_id, row.revision)
-        self._store(branch, self._state(branch))
+        self.note(branch, self._state(branch))
 
     def due(self, older_than_seconds: float = CHECK_SECONDS) -> list[Branch]:
         """The branches of ready models of the Hub in use that were not looked at for so long, the longest first."""
@@ -70,7 +75,7 @@ class UpdateService:
                 )
                 .order_by(Model.checked_at.asc().nulls_first())
             ).all()
-        branches = [Branch(row.endpoint, row.model_id, row.revision) for row in rows if _follows_branch(row)]
+        branches = [Branch(row.endpoint, row.model_id, row.revision) for row in rows if row.follows_branch]
         return list(dict.fromkeys(branches))
 
     def refresh(self, branch: Branch) -> None:
@@ -85,7 +90,7 @@ class UpdateService:
         except HubError as error:
             logger.info("Whether there is a newer %s is not known: %s", branch.model_id, error.message)
             state = None
-        self._store(branch, state)
+        self.note(branch, state)
 
     def _state(self, branch: Branch) -> BranchState:
         with self.database.reading() as session:
@@ -93,7 +98,8 @@ class UpdateService:
         with client.within_patience():
             return client.branch_state(branch.model_id, branch.revision)
 
-    def _store(self, branch: Branch, state: BranchState | None) -> None:
+    def note(self, branch: Branch, state: BranchState | None) -> None:
+        """Write down where a branch stands in every row that follows it."""
         found = {} if state is None else {"private": state.private}
         with self.database.session() as session:
             session.execute(
@@ -106,8 +112,3 @@ class UpdateService:
                 .values(latest_commit=state and state.commit, checked_at=utc_now(), **found)
                 .execution_options(synchronize_session=False)
             )
-
-
-def _follows_branch(row: Model) -> bool:
-    """Return whether the row was asked for under a name that can move; a commit, in full or cut short, cannot."""
-    return not row.hub_commit.startswith(row.revision)

@@ -17,10 +17,12 @@ from modelyard.api.v1.endpoints import (
     settings,
     system,
     trainings,
+    versions,
 )
 
 router = APIRouter(prefix="/api/v1")
 # `models` comes after what has fixed paths, which win over its `{id}`.
 with_fixed_paths = (hub_models, local_models, inference, activations, compare)
-for part in (*with_fixed_paths, models, trainings, saes, sae_features, datasets, bundles, system, settings, events):
+of_rows = (models, versions, trainings, saes, sae_features, datasets, bundles)
+for part in (*with_fixed_paths, *of_rows, system, settings, events):
     router.include_router(part.router)

@@ -13,6 +13,7 @@ from modelyard.models import Model, ModelKind, ModelStatus, Quantization
 from modelyard.services.adapters import facts_of, fits
 from modelyard.services.inference.served import Served
 from modelyard.services.model_service import ModelService
+from modelyard.services.versions import choice_time
 
 _NAME = re.compile(
     r"(?P<model_id>[^@:+\s]+)(?:@(?P<revision>[^:\s]+?))?(?::(?P<quantization>[^:+\s]+))?(?:\+(?P<adapter>[^@:+\s]+))?"
@@ -24,7 +25,8 @@ NEAREST = 3
 
 @dataclass(frozen=True)
 class ModelName:
-    """What a name says; without a revision, the newest row of the repository in that precision is meant."""
+    """What a name says; without a revision, the row of the repository in that precision is meant that was
+    chosen last."""
 
     model_id: str
     revision: str | None
@@ -54,10 +56,11 @@ class ModelName:
 
 
 def find_served(session: Session, text: str, adapter: str | None = None) -> Served:
-    """Return the ready rows that a name means, of several the newest; `adapter` is the name of one beside the model.
+    """Return the ready rows that a name means, of several what was chosen last.
 
-    An adapter's own name means it on its base. Raises InvalidRequest, ModelNotFound with the nearest names, NotReady
-    with the state of a model that is not ready yet, BaseMissing, and Conflict for an adapter of another model.
+    `adapter` is the name of one beside the model. An adapter's own name means it on its base. Raises InvalidRequest,
+    ModelNotFound with the nearest names, NotReady with the state of a model that is not ready yet, BaseMissing, and
+    Conflict for an adapter of another model.
     """
     param = "model" if adapter is None else "modelyard.adapter"
     found = ModelService(session).find(text)
@@ -122,11 +125,11 @@ def served_names(session: Session) -> list[tuple[Served, str]]:
 
 
 def named_rows(session: Session) -> list[tuple[Model, str]]:
-    """Return the ready rows with their names: the newest of a repository and precision goes without its commit."""
+    """Return the ready rows with their names; that of what was chosen last of a repository and precision is short."""
     ready = select(Model).options(defer(Model.files)).where(Model.status == ModelStatus.READY)
     taken: set[str] = set()
     named = []
-    for row in session.scalars(ready.order_by(Model.created_at.desc(), Model.id)):
+    for row in session.scalars(ready.order_by(choice_time().desc(), Model.id)):
         name = full_name(row, with_commit=full_name(row) in taken)
         taken.add(name)
         named.append((row, name))

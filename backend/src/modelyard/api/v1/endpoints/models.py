@@ -13,9 +13,8 @@ from modelyard.api.deps import (
     ReadingDep,
     RowAnswerDep,
     TrainingCompatibilityDep,
-    UpdatesDep,
 )
-from modelyard.api.hub_slots import TALKS_TO_A_HUB, TALKS_TO_A_HUB_UNLESS_HERE
+from modelyard.api.hub_slots import TALKS_TO_A_HUB_UNLESS_HERE
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Context, Dtype, Offset, Parts, RowId
@@ -150,9 +149,9 @@ def get_model(row_id: RowId, answer: RowAnswerDep) -> ModelResponse:
     return answer(row_id)
 
 
-@router.patch("/{id}", summary="Tag and note", responses=problems(errors.ModelNotFound))
+@router.patch("/{id}", summary="Tag, note and pin", responses=problems(errors.ModelNotFound, errors.Conflict))
 def change_labels(row_id: RowId, change: LabelChange, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
-    """Change the tags, note and favourite mark of a model's repository; its other rows have the same."""
+    """Change the tags, note, favourite mark and pin of a model's repository; its other rows have the same."""
     with database.session() as session:
         LabelService(session).change(ModelService(session).get_by_id(row_id), change)
     return answer(row_id)
@@ -199,21 +198,6 @@ def list_history(
 ) -> HistoryPage:
     """List what happened to a model, newest first: downloads, verifications, loads and failures."""
     return HistoryService(session).page(row_id, limit=limit, offset=offset)
-
-
-@router.post(
-    "/{id}/check-update",
-    summary="Check for an update",
-    dependencies=TALKS_TO_A_HUB,
-    responses=problems(*HUB_PROBLEMS, errors.ModelNotFound, errors.Conflict),
-)
-def check_update(row_id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> ModelResponse:
-    """Ask the model's Hub whether its branch has a newer commit; `update_available` holds the answer.
-
-    The server also checks every few hours. Downloading the model again adds the newer version as another row.
-    """
-    updates.check(row_id)
-    return answer(row_id)
 
 
 @router.get(
