@@ -1,5 +1,6 @@
 """The shelf of sparse autoencoders: imports, downloads, what they fit, export and deletion."""
 
+import base64
 import io
 import json
 import pydoc_data.topics
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -317,10 +319,10 @@ def test_features_are_looked_for_though_the_worker_is_killed(
     assert feature["max"] == first["max"] == feature["passages"][0]["activation"]
     assert len(feature["promoted"]) == 10
     assert problem(instance.api.get(f"{pages}/{D_SAE}")) == (422, "invalid_request")
-    assert_the_text_s_features(instance, sae["id"], feature)
+    assert_the_text_s_features(instance, sae["id"], feature, tmp_path)
 
 
-def assert_the_text_s_features(instance: Instance, sae_id: str, feature: dict[str, Any]) -> None:
+def assert_the_text_s_features(instance: Instance, sae_id: str, feature: dict[str, Any], tmp_path: Path) -> None:
     """The resident model finds on a whole context of the file what the file says of it."""
     text = "".join(token["text"] for token in feature["passages"][0]["tokens"])
     answer = instance.api.post(f"/saes/{sae_id}/features/for-text", json={"text": text, "top": 500})
@@ -338,8 +340,52 @@ def assert_the_text_s_features(instance: Instance, sae_id: str, feature: dict[st
     assert set(active) == {8}, "as many as the SAE lets be active"
     long = instance.api.post(f"/saes/{sae_id}/features/for-text", json={"text": "word " * 2000})
     assert problem(long) == (422, "context_length_exceeded")
+    assert_a_feature_is_clamped(instance, found["model_id"], sae_id, tmp_path)
     assert instance.api.post(f"/models/{found['model_id']}/unload").is_success
     instance.wait_until(lambda: not instance.model(found["model_id"])["loaded"], 60, "the model is unloaded")
+
+
+def assert_a_feature_is_clamped(instance: Instance, row_id: str, sae_id: str, tmp_path: Path) -> None:
+    """The model moves along the feature's direction for this request alone; what does not fit is refused."""
+    clamp = {"op": "sae_clamp", "sae_id": sae_id, "feature": 5, "value": 50.0}
+    ask = {"prompt": "import os", "max_new_tokens": 8}
+    plain = instance.api.post(f"/models/{row_id}/generate", json=ask).json()
+    changed = instance.api.post(f"/models/{row_id}/generate", json={**ask, "interventions": [clamp]}).json()
+    assert changed["text"] != plain["text"]
+    assert (plain["warnings"], changed["warnings"]) == ([], [])
+    assert instance.api.post(f"/models/{row_id}/generate", json=ask).json()["text"] == plain["text"]
+    read = {"hook_points": ["model.layers.1"], "token_ids": [[5, 6, 7]], "positions": "last"}
+    shown = instance.api.post(f"/models/{row_id}/activations", json={**read, "interventions": [clamp]})
+    before = instance.api.post(f"/models/{row_id}/activations", json=read)
+
+    def vector(answer: Any) -> Any:
+        return np.frombuffer(base64.b64decode(answer.json()["tensors"]["model.layers.1"]["data"]), np.float32)
+
+    folder = Path(instance.api.get(f"/saes/{sae_id}").json()["folder"])
+    direction = load_file(folder / "sae_weights.safetensors")["W_dec"][5]
+    moved = vector(shown) - vector(before)
+    assert moved @ direction == pytest.approx(np.linalg.norm(moved), rel=1e-4), "only along the feature's direction"
+    width = instance.model(row_id)["hidden_size"]
+    other = imported(instance, make_sae(tmp_path / "8bit", d_in=width, model_name=SAMPLE, model_quantization="8bit"))
+    replaced = [{"op": "sae_replace", "sae_id": other.json()["id"]}]
+    answer = instance.api.post(f"/models/{row_id}/generate", json={**ask, "interventions": replaced}).json()
+    assert answer["warnings"] == ["8bit: It was trained on 8-bit; this copy is full precision."]
+    for change in ({"feature": D_SAE}, {"hook_point": "model.layers.0"}, {"feature": None}, {"sae_id": None}):
+        refused = instance.api.post(f"/models/{row_id}/generate", json={**ask, "interventions": [clamp | change]})
+        assert problem(refused) == (422, "invalid_request"), change
+
+
+@pytest.mark.sae
+def test_an_sae_of_another_model_is_refused(instance: Instance, hub: HubFaults, tmp_path: Path) -> None:
+    row = instance.wait_for(instance.download(BASE)["id"], "ready")
+    stranger = imported(instance, make_sae(tmp_path / "stranger", model_name="lab/elsewhere")).json()
+    ask = {"prompt": "a", "interventions": [{"op": "sae_replace", "sae_id": stranger["id"]}]}
+    refused = instance.api.post(f"/models/{row['id']}/generate", json=ask)
+    assert problem(refused) == (422, "invalid_request")
+    assert "does not fit lab/base" in refused.json()["detail"]
+    completion = {"model": BASE, "prompt": "a", "modelyard": {"interventions": ask["interventions"]}}
+    answer = instance.api.post(f"{instance.url}/v1/completions", json=completion)
+    assert (answer.status_code, "does not fit" in answer.json()["error"]["message"]) == (400, True)
 
 
 @pytest.mark.sae

@@ -4131,6 +4131,12 @@ export interface components {
             text: string;
             /** Tokens Per Second */
             tokens_per_second: number;
+            /**
+             * Warnings
+             * @description Where an SAE of the interventions was trained on another precision or commit.
+             * @default []
+             */
+            warnings: string[];
         };
         /**
          * GgufFile
@@ -4466,18 +4472,19 @@ export interface components {
         InterventionSpec: {
             /**
              * Feature
-             * @description Of `sae_clamp`.
+             * @description The feature's number, of `sae_clamp`.
+             * @example null
              */
             feature?: number | null;
             /**
              * Hook Point
-             * @description A module's name as the architecture page lists it, or its name in TransformerLens.
+             * @description A module's name as the architecture page lists it, or its name in TransformerLens. With an SAE it may be left out: it is the one that the SAE reads.
              * @example model.layers.4
              */
-            hook_point: string;
+            hook_point?: string | null;
             /**
              * Op
-             * @description `add`: `value` times the vector; `scale`: times `value`; `zero`; `project_out`: the vector's direction is removed. `sae_clamp` and `sae_replace` need a sparse autoencoder and are not available yet.
+             * @description `add`: `value` times the vector; `scale`: times `value`; `zero`; `project_out`: the vector's direction is removed; `sae_clamp`: a feature's activation becomes `value`, and what the SAE does not reconstruct stays; `sae_replace`: the SAE's reconstruction.
              * @example add
              * @enum {string}
              */
@@ -4491,12 +4498,13 @@ export interface components {
             positions: ("all" | "generated") | number[];
             /**
              * Sae Id
-             * @description Of `sae_clamp` and `sae_replace`.
+             * @description The sparse autoencoder of `sae_clamp` and `sae_replace`, which must fit the model.
+             * @example null
              */
             sae_id?: string | null;
             /**
              * Value
-             * @description The factor of `add` and `scale`.
+             * @description The factor of `add` and `scale`; the activation of `sae_clamp`.
              * @default 1
              * @example 4
              */

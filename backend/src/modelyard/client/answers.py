@@ -564,6 +564,7 @@ class GenerateResponse(TypedDict):
     tokens_per_second: float
     load_seconds: float
     finish_reason: Literal['stop', 'length', 'cancelled']
+    warnings: NotRequired[list[str]]
 
 
 class GgufFile(TypedDict):
@@ -649,7 +650,7 @@ class InstalledFiles(TypedDict):
 
 
 class InterventionSpec(TypedDict):
-    hook_point: str
+    hook_point: NotRequired[str | None]
     op: Literal['add', 'scale', 'zero', 'project_out', 'sae_clamp', 'sae_replace']
     vector: NotRequired[list[float] | None]
     vector_path: NotRequired[str | None]

@@ -137,3 +137,6 @@ class GenerateResponse(Schema):
     tokens_per_second: float
     load_seconds: float = Field(description="0 if the model was already loaded.")
     finish_reason: Literal["stop", "length", "cancelled"]
+    warnings: list[str] = Field(
+        default=[], description="Where an SAE of the interventions was trained on another precision or commit."
+    )

@@ -61,7 +61,7 @@ def _activations(job: RunningJob) -> dict[str, Any]:
         return _features_of_text(job, wanted, wanted.sae_features)
     with held_model(job, loader, row, wanted.load, READING, wanted.adapter) as held:
         rows = token_rows(held.loaded, _given(wanted), wanted.max_tokens, stop)
-        answer = read_directly(held.loaded, _wanted(wanted), rows, _first_row(wanted), stop)
+        answer = read_directly(held.loaded, _wanted(wanted, job), rows, _first_row(wanted), stop)
     return answer or {}
 
 
@@ -106,7 +106,7 @@ def _write_capture(job: RunningJob) -> None:
         run = CaptureRun(
             capture_folder(capture.id),
             held.loaded,
-            _wanted(wanted),
+            _wanted(wanted, job),
             first_row=_first_row(wanted),
             batch_size=wanted.batch_size,
             shard_bytes=wanted.shard_bytes,
@@ -137,7 +137,7 @@ def _tell(job: RunningJob, run: "CaptureRun", now: "CaptureProgress") -> None:
     )
 
 
-def _wanted(payload: ActivationsPayload) -> "Wanted":
+def _wanted(payload: ActivationsPayload, job: RunningJob) -> "Wanted":
     from modelyard.ml.hooks.direct import Wanted
 
     return Wanted(
@@ -145,7 +145,7 @@ def _wanted(payload: ActivationsPayload) -> "Wanted":
         positions=payload.positions,
         dtype=payload.dtype,
         adapter=payload.adapter,
-        interventions=read_interventions(payload.interventions, payload.path_rules),
+        interventions=read_interventions(payload.interventions, payload.path_rules, job),
     )
 
 

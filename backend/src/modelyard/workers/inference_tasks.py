@@ -173,13 +173,14 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     with held_model(job, loader, row, wanted.load, waiting, wanted.adapter) as held:
         made = generate(
             held.loaded,
-            *_request(wanted),
+            *_request(wanted, job),
             on_text=lambda snapshot: job.publish(lambda: {"choices": [asdict(choice) for choice in snapshot()]}),
             should_stop=taken_back(job),
             on_start=lambda: job.report(JobProgress("generating")),
             on_wait=lambda: job.report(JobProgress("waiting", message="waiting for the memory of other generations")),
         )
-    return asdict(made) | {"load_seconds": 0.0 if held.was_loaded else held.loaded.load_seconds}
+    load_seconds = 0.0 if held.was_loaded else held.loaded.load_seconds
+    return asdict(made) | {"load_seconds": load_seconds, "warnings": wanted.warnings}
 
 
 def _embed(job: RunningJob) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def held_model(
     _loaded_models().forget_failure(row.id)
 
 
-def _request(wanted: GeneratePayload) -> tuple[list["Prompt"], "Options"]:
+def _request(wanted: GeneratePayload, job: RunningJob) -> tuple[list["Prompt"], "Options"]:
     """Return what a payload asks of the model."""
     from modelyard.ml.generation.generation_request import Options, Prompt
 
@@ -250,10 +251,10 @@ def _request(wanted: GeneratePayload) -> tuple[list["Prompt"], "Options"]:
         )
         for given in wanted.inputs
     ]
-    left_out = ("inputs", "load", "interventions", "path_rules")
+    left_out = ("inputs", "load", "interventions", "warnings", "path_rules")
     return prompts, Options(
         **{name: value for name, value in wanted if name not in left_out},
-        interventions=read_interventions(wanted.interventions, wanted.path_rules),
+        interventions=read_interventions(wanted.interventions, wanted.path_rules, job),
     )
 
 

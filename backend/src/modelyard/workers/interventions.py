@@ -34,14 +34,20 @@ def loaded_sae(sae_id: str, reporter: JobReporter) -> "LoadedSae":
     return load_sae(sae_folder(sae))
 
 
-def read_interventions(given: Sequence[InterventionSpec], rules: dict[str, Any]) -> "list[Intervention]":
-    """Return interventions as models take them. Raises PathNotAllowed, InvalidRequest for the path of a vector."""
+def read_interventions(
+    given: Sequence[InterventionSpec], rules: dict[str, Any], reporter: JobReporter
+) -> "list[Intervention]":
+    """Return interventions as models take them, each SAE loaded once.
+
+    Raises PathNotAllowed, InvalidRequest for the path of a vector, and as `loaded_sae` does.
+    """
     from modelyard.ml.hooks.interventions import Intervention
 
     allowed = PathRules.of(get_settings(), rules) if given else None
+    saes = {sae_id: loaded_sae(sae_id, reporter) for sae_id in dict.fromkeys(each.sae_id for each in given) if sae_id}
     return [
         Intervention(
-            hook_point=each.hook_point,
+            hook_point=each.hook_point or "",
             op=each.op,
             vector=each.vector,
             vector_path=(
@@ -49,6 +55,8 @@ def read_interventions(given: Sequence[InterventionSpec], rules: dict[str, Any])
             ),
             value=each.value,
             positions=each.positions,
+            sae=saes.get(each.sae_id or ""),
+            feature=each.feature,
         )
         for each in given
     ]

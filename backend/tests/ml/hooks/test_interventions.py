@@ -1,5 +1,6 @@
 """Interventions, against plain hooks that a person writes; who asks for none is left alone."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ml.conftest import TinyModel
 from modelyard.core.errors import InvalidRequest
@@ -16,6 +17,7 @@ from modelyard.ml.generation.text_generation import generate
 from modelyard.ml.hooks.direct import Wanted, read_directly
 from modelyard.ml.hooks.interventions import Intervention
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader, never
+from support.saes import K, make_sae
 from support.samples import sample_models
 
 PROMPT = [5, 6, 7, 8, 9]
@@ -205,7 +207,8 @@ def test_what_does_not_fit_is_refused(llama: LoadedModel, tmp_path: Path) -> Non
         Intervention(path, "zero", (1.0,) * width): "takes no vector",
         Intervention(path, "add", vector_path=tmp_path / "two.safetensors"): "holds 2 tensors",
         Intervention(path, "add", vector_path=tmp_path / "none.safetensors"): "cannot be read",
-        Intervention(path, "sae_clamp"): "'sae_clamp' is not available",
+        Intervention(path, "sae_clamp"): "needs a sparse autoencoder",
+        Intervention(path, "sae_add"): "'sae_add' is not available",
         Intervention("model.layer.0", "zero"): "no hook point",
         Intervention("model.layers", "zero"): "does not run",
     }.items():
@@ -214,3 +217,70 @@ def test_what_does_not_fit_is_refused(llama: LoadedModel, tmp_path: Path) -> Non
     save_file({"v": torch.full((width,), 2.0)}, tmp_path / "one.safetensors")
     made = run(llama, Intervention(path, "add", vector_path=tmp_path / "one.safetensors"))
     assert_equal_to_local(llama, made, path, lambda values: values + 2, lambda _place: True)
+
+
+SAE_FEATURES, SKIPPED = 96, 2
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "topk": {},
+    "standard": {"activation_fn": "relu"},
+    "normalised": {"normalize_activations": "layer_norm"},
+}
+
+
+@pytest.mark.sae
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_saes_change_logits_as_a_local_hook_does(llama: LoadedModel, tmp_path: Path, architecture: str) -> None:
+    from modelyard.ml.sae.inference import load_sae
+
+    width, path = llama.model.config.hidden_size, "model.layers.0"
+    folder = make_sae(tmp_path / "sae", d_in=width, d_sae=SAE_FEATURES, seqpos_slice=[SKIPPED, None])
+    config = json.loads((folder / "cfg.json").read_text()) | ARCHITECTURES[architecture]
+    if architecture != "normalised":
+        config["architecture"] = architecture
+    (folder / "cfg.json").write_text(json.dumps(config))
+    sae = load_sae(folder)
+    stored = load_file(folder / "sae_weights.safetensors")
+    decoder = stored["W_dec"]
+
+    def features(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The features, and what a unit of the decoder's directions is worth, without SAELens."""
+        size = torch.ones(len(values), 1)
+        if architecture == "normalised":
+            centred = values - values.mean(-1, keepdim=True)
+            size = centred.std(-1, keepdim=True)
+            values = centred / (size + 1e-5)
+        before = values @ stored["W_enc"] + stored["b_enc"]
+        if architecture != "standard":
+            before = before * (before >= before.topk(K, -1).values[:, -1:])
+        return before.relu(), size
+
+    def clamp(values: torch.Tensor) -> torch.Tensor:
+        found, size = features(values)
+        return values + (7.5 - found[:, 3:4]) * size * decoder[3]
+
+    def replace(values: torch.Tensor) -> torch.Tensor:
+        found, size = features(values)
+        middle = values.mean(-1, keepdim=True) if architecture == "normalised" else 0
+        return (found @ decoder) * size + middle
+
+    for intervention, change in (
+        (Intervention(path, "sae_clamp", value=7.5, sae=sae, feature=3), clamp),
+        (Intervention(path, "sae_replace", sae=sae), replace),
+    ):
+        made = run(llama, intervention)
+        assert_equal_to_local(llama, made, path, change, lambda place: place >= SKIPPED)
+    made = run(llama, Intervention(path, "sae_clamp", value=7.5, sae=sae, feature=3, positions=[0]))
+    assert_equal_to_local(llama, made, path, clamp, lambda place: place == 0)
+
+
+@pytest.mark.sae
+def test_saes_that_do_not_fit_are_refused(llama: LoadedModel, tmp_path: Path) -> None:
+    from modelyard.ml.sae.inference import load_sae
+
+    width, path = llama.model.config.hidden_size, "model.layers.0"
+    narrow = load_sae(make_sae(tmp_path / "narrow", d_in=16))
+    with pytest.raises(InvalidRequest, match=f"reads 16 values; the hook point has {width}"):
+        run(llama, Intervention(path, "sae_replace", sae=narrow))
+    fitting = load_sae(make_sae(tmp_path / "fitting", d_in=width, d_sae=SAE_FEATURES))
+    with pytest.raises(InvalidRequest, match=f"no feature {SAE_FEATURES}"):
+        run(llama, Intervention(path, "sae_clamp", sae=fitting, feature=SAE_FEATURES))

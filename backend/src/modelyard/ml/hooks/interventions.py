@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.ml.hooks.points import HookShape, by_row, first_tensor, hooked, probe, with_first_tensor
+from modelyard.ml.sae.inference import LoadedSae
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 """Takes and returns the output of a hook point, [rows, tokens, …]."""
@@ -27,6 +28,9 @@ class Intervention:
     vector_path: Path | None = None
     value: float = 1.0
     positions: Literal["all", "generated"] | Sequence[int] = "all"
+    sae: LoadedSae | None = None
+    """Positions that it was not trained on are left as they are, unless they are listed."""
+    feature: int | None = None
 
 
 class Steering:
@@ -78,10 +82,11 @@ class Steering:
         """Return which tokens of the pass it is for, [rows, tokens]."""
         positions, prompts = self._positions, self._prompts
         assert positions is not None and prompts is not None  # noqa: S101, PT018 - told by `at`
+        first = 0 if intervention.sae is None else intervention.sae.skip_positions
         if intervention.positions == "all":
-            return torch.ones_like(positions, dtype=torch.bool)
+            return positions >= first
         if intervention.positions == "generated":
-            return positions >= prompts
+            return (positions >= prompts) & (positions >= first)
         return torch.isin(positions, torch.tensor(list(intervention.positions), device=positions.device))
 
 
@@ -134,13 +139,59 @@ def _project_out(intervention: Intervention, shape: HookShape) -> Change:
     return change
 
 
+def _sae_clamp(intervention: Intervention, shape: HookShape) -> Change:
+    loaded, feature, value = _sae(intervention, shape), intervention.feature, intervention.value
+    if feature is None or not 0 <= feature < loaded.sae.cfg.d_sae:
+        raise refusal(
+            f"The sparse autoencoder for {intervention.hook_point} has no feature {feature}.",
+            f"Its features are 0 to {loaded.sae.cfg.d_sae - 1}.",
+        )
+
+    def change(values: torch.Tensor) -> torch.Tensor:
+        given = values.flatten(2).float()
+        features = loaded.encode(given)
+        clamped = features.clone()
+        clamped[..., feature] = value
+        # One call: some SAEs keep the size of what they encoded until it is decoded.
+        with_value, without = loaded.sae.decode(torch.stack([clamped, features]))
+        changed: torch.Tensor = given + (with_value - without)
+        return changed.view_as(values).to(values)
+
+    return change
+
+
+def _sae_replace(intervention: Intervention, shape: HookShape) -> Change:
+    loaded = _sae(intervention, shape)
+
+    def change(values: torch.Tensor) -> torch.Tensor:
+        rebuilt: torch.Tensor = loaded.sae.decode(loaded.encode(values.flatten(2).float()))
+        return rebuilt.view_as(values).to(values)
+
+    return change
+
+
 BUILDERS: Mapping[str, Callable[[Intervention, HookShape], Change]] = {
     "add": _add,
     "scale": _scale,
     "zero": _zero,
     "project_out": _project_out,
+    "sae_clamp": _sae_clamp,
+    "sae_replace": _sae_replace,
 }
-"""What makes the change of each operation. One that needs a sparse autoencoder reads it here, once per request."""
+"""What makes the change of each operation, once per request."""
+
+
+def _sae(intervention: Intervention, shape: HookShape) -> LoadedSae:
+    """Return the SAE of an intervention. Raises InvalidRequest where there is none, or it reads another width."""
+    loaded, point = intervention.sae, intervention.hook_point
+    if loaded is None:
+        raise refusal(f"{intervention.op} at {point} needs a sparse autoencoder.", "Send sae_id.")
+    if loaded.sae.cfg.d_in != shape.values:
+        raise refusal(
+            f"The sparse autoencoder for {point} reads {loaded.sae.cfg.d_in:,} values; the hook point has"
+            f" {shape.values:,}."
+        )
+    return loaded
 
 
 def _require_no_vector(intervention: Intervention) -> None:

@@ -42,8 +42,7 @@ def read_features(
         one = torch.tensor([ids])
         stream = prepared.capture(loaded, one, torch.ones_like(one))[path]
     with torch.no_grad():
-        features = loaded_sae.sae.encode(stream.to(loaded_sae.sae.device).float())
-    features = (features.to_dense() if features.is_sparse else features)[0].cpu()
+        features = loaded_sae.encode(stream.float())[0].cpu()
     special = {*loaded_sae.excluded_tokens}
     counted = [place >= loaded_sae.skip_positions and token not in special for place, token in enumerate(ids)]
     features = features.masked_fill(~torch.tensor(counted)[:, None], 0)

@@ -37,8 +37,8 @@ def build_features(
         for number, batch in enumerate(torch.split(reading.contexts, at_once)):
             done = number * at_once * reading.context_size
             report_tokens(report, "reading_features", done, reading.tokens)
-            features = loaded.sae.encode(reading.activations(batch))
-            found.add(number * at_once, features.to_dense() if features.is_sparse else features, reading.counted(batch))
+            features = loaded.encode(reading.activations(batch))
+            found.add(number * at_once, features, reading.counted(batch))
         report({"phase": "writing", "done": reading.tokens, "total": reading.tokens, "message": None})
         effects = token_effects(reading.model.model, final_norm, loaded.sae.W_dec)
     used = found.contexts()

@@ -28,6 +28,13 @@ class LoadedSae:
     excluded_tokens: tuple[int, ...]
     """Ids of tokens that were not trained on."""
 
+    def encode(self, activations: torch.Tensor) -> torch.Tensor:
+        """Return the features [..., d_sae] of activations [..., d_in]; the SAE follows them to their device."""
+        if self.sae.device != activations.device:
+            self.sae.to(activations.device)
+        features: torch.Tensor = self.sae.encode(activations)
+        return features.to_dense() if features.is_sparse else features
+
 
 def load_sae(folder: Path, device: "str | torch.device" = "cpu", dtype: str = "float32") -> LoadedSae:
     """Load an SAE in SAELens's format for inference; its scaling of activations is folded into its weights.

@@ -12,7 +12,8 @@ from modelyard.models import Job, JobKind, JobState
 from modelyard.schemas.activations import ActivationsRequest, CapturePage, CaptureResponse, DatasetRows
 from modelyard.schemas.training import DatasetChoice
 from modelyard.services.activations.captures import CaptureService, capture_response
-from modelyard.services.activations.hook_names import hook_paths, with_paths
+from modelyard.services.activations.hook_names import hook_paths
+from modelyard.services.activations.interventions import resolve
 from modelyard.services.inference.inference_service import InferenceService, holder
 from modelyard.services.inference.served import Served
 from modelyard.services.jobs.job_service import JobService
@@ -128,7 +129,7 @@ class ActivationService:
             "dtype": request.dtype,
             "max_tokens": request.max_tokens,
             "adapter": served.adapter_id,
-            "interventions": with_paths(self.database, served.row, request.interventions),
+            "interventions": resolve(self.database, served.row, request.interventions).interventions,
             "load": self.inference.any_load(served.row),
         }
 

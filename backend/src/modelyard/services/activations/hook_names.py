@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from modelyard.core.database import Database
 from modelyard.core.errors import InvalidRequest
 from modelyard.models import Model
-from modelyard.schemas.interventions import InterventionSpec
 from modelyard.services.architecture_service import ArchitectureService
 
 _LENS_NAME = re.compile(r"blocks\.\d+\.(?:[a-z_]+\.)?hook_\w+|hook_\w+|ln_final\.hook_\w+")
@@ -31,12 +30,6 @@ def hook_paths(database: Database, row: Model, names: Sequence[str]) -> dict[str
             raise _unknown(name, list(paths), row)
         found[name] = paths[name]
     return found
-
-
-def with_paths(database: Database, row: Model, interventions: Sequence[InterventionSpec]) -> list[InterventionSpec]:
-    """Return interventions whose hook points are paths. Raises as `hook_paths` does."""
-    paths = hook_paths(database, row, [each.hook_point for each in interventions])
-    return [each.model_copy(update={"hook_point": paths[each.hook_point]}) for each in interventions]
 
 
 def _unknown(name: str, known: Sequence[str], row: Model) -> InvalidRequest:

@@ -29,7 +29,7 @@ from modelyard.schemas.inference import (
     LoadRequest,
     Message,
 )
-from modelyard.services.activations.hook_names import with_paths
+from modelyard.services.activations.interventions import resolve
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.facts.chat_template import find_chat_template
 from modelyard.services.inference.generation_result import Choice
@@ -165,12 +165,13 @@ class InferenceService:
         return self.enqueue(JobKind.GENERATE, row, payload)
 
     def _with_interventions(self, row: Model, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields with interventions on modules. Raises InvalidRequest for an unknown hook point."""
+        """Return the fields with interventions on modules. Raises as `resolve` does."""
         if not (given := fields.get("interventions")):
             return dict(fields)
         with self.database.reading() as session:
             rules = SettingsService(session).path_rules().stored()
-        return {**fields, "interventions": with_paths(self.database, row, given), "path_rules": rules}
+        found = resolve(self.database, row, given)
+        return {**fields, "interventions": found.interventions, "warnings": found.warnings, "path_rules": rules}
 
     def start_embed(
         self,

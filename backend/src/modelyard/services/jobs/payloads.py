@@ -97,6 +97,8 @@ class GeneratePayload(Payload):
     """The id of an adapter's row; the job's own row is that of its base."""
     interventions: list[InterventionSpec] = []
     """Their hook points are paths of modules. Paths of vectors are checked by `path_rules`."""
+    warnings: list[str] = []
+    """What is to be said of them in the answer."""
     path_rules: dict[str, Any] = {}
     load: LoadPayload
 
