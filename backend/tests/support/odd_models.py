@@ -155,6 +155,10 @@ def _holding(added: Tensors, **changes: Any) -> Write:
     return _model(tensors() | added, **changes)
 
 
+def _without(start: str) -> Write:
+    return _model({name: tensor for name, tensor in tensors().items() if not name.startswith(start)})
+
+
 _EMBEDDING = tensors()["model.embed_tokens.weight"]
 _MORE = ("F32", (64, 1000), bytes(4 * 64 * 1000))
 ONE_NUMBER: Mapping[str, Write] = {
@@ -178,8 +182,7 @@ REFUSED: Mapping[str, Write] = {
     "config-architectures-text": _model(architectures="LlamaForCausalLM"),
     "config-dimension-text": _model(vocab_size=str(VOCABULARY)),
     "config-more-layers-than-weights": _model(num_hidden_layers=40),
-    "weights-without-a-part-of-a-layer": _model(
-        {name: tensor for name, tensor in tensors().items() if "layers.1.mlp" not in name}
-    ),
+    "weights-without-a-part-of-a-layer": _without("model.layers.1.mlp"),
+    "weights-without-a-norm": _without("model.norm"),
 }
 """What cannot be loaded as its author meant it: it is refused with the reason, and nothing breaks."""

@@ -79,10 +79,10 @@ def count_parameters(described: Described, tensors: Sequence[Tensor], num_layers
         total, untied_bytes = total + pair.num_parameters, untied_bytes + pair.bytes
         if equal is None:
             doubt = f"config.json ties {twin.name} to {source.name} and the weight files hold both: they may differ"
-    lacking = 0
     if tensors and abs(held - total) > CROSS_CHECK_FRACTION * total:
         doubt = f"the weight files hold {held:,} parameters, the configuration describes {total:,}"
-        lacking = max(0, total - held)
+    # Files may hold a little more, as buffers are no parameters. Whatever is less is missing.
+    lacking = max(0, total - held) if tensors else 0
     return Count(total, untied_bytes, lacking, doubt, _sentence(left_out))
 
 
