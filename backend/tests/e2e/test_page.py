@@ -3,6 +3,7 @@
 Several files, so that they can run at the same time.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,19 @@ from support.folder_hub import FolderSource, make_llama
 def test_the_main_job_from_an_empty_home(tmp_path: Path) -> None:
     with served(tmp_path) as instance:
         walk(instance, "walk", "chat", "compare")
+
+
+@pytest.mark.thorough
+def test_a_repository_that_moves(tmp_path: Path) -> None:
+    first = make_llama(tmp_path / "first", weight_bytes=1_000_000)
+    second = Path(shutil.copytree(first, tmp_path / "second"))
+    (second / "README.md").write_text("Second.")
+    source = FolderSource(lab__moving=first)
+    with (
+        serve(create_hub_app([source], api_key=None)) as endpoint,
+        served(tmp_path / "home", {"HF_ENDPOINT": endpoint}) as instance,
+    ):
+        walk(instance, "versions", steps={"move": lambda: source.move("lab/moving", second)})
 
 
 @pytest.mark.thorough

@@ -23,6 +23,7 @@ import type {
   SearchPage,
   SearchSort,
   TextFile,
+  UpdatePlan,
 } from "../types/model";
 import { request } from "./client";
 
@@ -146,6 +147,21 @@ export function getHubCard(model_id: string, revision: string | null, signal?: A
 /** Asks the model's Hub now whether its branch has moved on. */
 export function checkUpdate(id: string): Promise<Model> {
   return request("POST", `/models/${id}/check-update`);
+}
+
+/** Another version of a model: the newest one, or an earlier one (the one before, or of a commit). */
+export type VersionChange = { to: "newest" } | { to: "earlier"; commit: string | null };
+
+/** What it changes and what has to be fetched. */
+export function planVersion(id: string, change: VersionChange, signal?: AbortSignal): Promise<UpdatePlan> {
+  if (change.to === "newest") return request("GET", `/models/${id}/update-plan`, { signal });
+  return request("GET", `/models/${id}/rollback-plan`, { query: { commit: change.commit }, signal });
+}
+
+/** Uses it once it is here; the answer is its row. */
+export function changeVersion(id: string, change: VersionChange): Promise<Model> {
+  if (change.to === "newest") return request("POST", `/models/${id}/update`, {});
+  return request("POST", `/models/${id}/rollback`, { body: { commit: change.commit } });
 }
 
 /** What was done to a model, the newest first. */

@@ -20,8 +20,13 @@ function listOf({ byId, ids }: ModelsState): Model[] {
   return listed.models;
 }
 
-/** The row that already holds the newer version of a model, in the same precision. */
-export function useNewerRow({ update_available, model_id, latest_commit, quantization }: Model): string | undefined {
+/** The row that is on its way to become the newer version of a model, in the same precision. */
+export function useComingVersion({
+  update_available,
+  model_id,
+  latest_commit,
+  quantization,
+}: Model): string | undefined {
   return useModelsStore((state) =>
     update_available !== true
       ? undefined
@@ -31,7 +36,8 @@ export function useNewerRow({ update_available, model_id, latest_commit, quantiz
             row !== undefined &&
             row.commit === latest_commit &&
             row.model_id === model_id &&
-            row.quantization === quantization
+            row.quantization === quantization &&
+            isActive(row.status)
           );
         }),
   );

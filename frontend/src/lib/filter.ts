@@ -1,3 +1,4 @@
+import { isOutdated } from "./versions";
 import type { Model, ModelStatus, Quantization } from "../types/model";
 import { diskOf, type ModelGroup } from "./groups";
 
@@ -109,7 +110,7 @@ const ORDER: Record<Sort, (a: ModelGroup, b: ModelGroup) => number> = {
 };
 
 function isIn(model: Model, group: StatusGroup): boolean {
-  return group === "outdated" ? model.update_available === true : GROUP[model.status] === group;
+  return group === "outdated" ? isOutdated(model) : GROUP[model.status] === group;
 }
 
 function matches(model: Model, filter: ModelFilter, words: string[]): boolean {

@@ -7,7 +7,7 @@ export interface ModelGroup {
   key: string;
   /** The one that stands for the repository: its first, which no load or download changes. */
   head: Model;
-  /** The head first; precisions, conversions, then adapters. */
+  /** The head first; precisions, versions that are not in use, conversions, then adapters. */
   variants: Model[];
 }
 
@@ -19,6 +19,7 @@ function order(a: Model, b: Model): number {
   return (
     Number(a.adapter !== null) - Number(b.adapter !== null) ||
     Number(a.converted_from !== null) - Number(b.converted_from !== null) ||
+    Number(a.replaced_by !== null) - Number(b.replaced_by !== null) ||
     RANK[a.quantization] - RANK[b.quantization] ||
     byText(b.created_at, a.created_at) ||
     byText(a.id, b.id)

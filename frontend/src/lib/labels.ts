@@ -155,8 +155,8 @@ export function sourceOf(model: Model): PretrainedSource {
 }
 
 /** What names this very model: its branch, or its commit once the branch has moved on; null for the usual branch. */
-function revisionToLoad({ revision, commit, update_available }: Model): string | null {
-  if (update_available === true) return commit;
+function revisionToLoad({ revision, commit, update_available, replaced_by }: Model): string | null {
+  if (update_available === true || replaced_by !== null) return commit;
   return revision === "main" ? null : revision;
 }
 

@@ -51,6 +51,8 @@ export interface ModelsState extends Feed, Cursor {
   mergeAdapter: (id: string) => Promise<void>;
   /** Asks the model's Hub for a newer version; rejects with why it could not be asked. */
   checkUpdate: (id: string) => Promise<Model>;
+  /** Rejects with the server's refusal. */
+  changeVersion: (id: string, change: api.VersionChange) => Promise<Model>;
   /** Shown at once on all models of the repository; rejects with why it was taken back. */
   changeLabels: (id: string, change: Partial<Labels>) => Promise<void>;
   deleteModel: (id: string, confirmShared: boolean, what?: api.Removal) => Promise<DeletionReport>;
@@ -184,8 +186,8 @@ export function createModelsStore() {
       const before = Object.values(byId).filter((other) => other.model_id === row.model_id);
       set((state) => applyLabels(state, row.model_id, change));
       try {
-        const { tags, note, favourite } = await api.changeLabels(id, change);
-        set((state) => applyLabels(state, row.model_id, { tags, note, favourite }));
+        const { tags, note, favourite, pinned_commit } = await api.changeLabels(id, change);
+        set((state) => applyLabels(state, row.model_id, { tags, note, favourite, pinned_commit }));
       } catch (error) {
         set((state) => revertLabels(state, change, before));
         throw error;
@@ -267,6 +269,12 @@ export function createModelsStore() {
 
       checkUpdate: async (id) => {
         const model = await api.checkUpdate(id);
+        set((state) => applyModel(state, model));
+        return model;
+      },
+
+      changeVersion: async (id, change) => {
+        const model = await api.changeVersion(id, change);
         set((state) => applyModel(state, model));
         return model;
       },

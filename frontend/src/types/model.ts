@@ -30,7 +30,8 @@ export type DeletionReport = Schemas["DeletionReport"];
 export type DeletionPlan = Schemas["DeletionPlan"];
 export type DeletionPlanRequest = Schemas["DeletionPlanRequest"];
 /** What is noted about a repository: all its models have the same. */
-export type Labels = Pick<Model, "tags" | "note" | "favourite">;
+export type Labels = Pick<Model, "tags" | "note" | "favourite" | "pinned_commit">;
+export type UpdatePlan = Schemas["UpdatePlan"];
 export type HistoryEvent = Schemas["HistoryEvent"];
 export type HistoryPage = Schemas["HistoryPage"];
 export type InstalledFile = Schemas["InstalledFile"];

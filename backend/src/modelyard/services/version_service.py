@@ -125,8 +125,10 @@ class VersionService:
         """Return the version that a commit, or the beginning of one, names."""
         with self.database.reading() as session:
             versions = Versions(session).of(row)
-        long_enough = len(commit) >= _SHORTEST_COMMIT
-        return next((each for each in versions if long_enough and each.hub_commit.startswith(commit)), None)
+        exact = next((each for each in versions if commit in (each.hub_commit, each.commit)), None)
+        if exact is not None or len(commit) < _SHORTEST_COMMIT:
+            return exact
+        return next((each for each in versions if each.hub_commit.startswith(commit)), None)
 
     def _on_hub(self, row: Model, commit: str | None) -> _Target:
         """Find a commit on the row's Hub, or without one the newest of its branch."""

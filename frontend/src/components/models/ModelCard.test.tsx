@@ -70,18 +70,15 @@ it("tells whether it fits what is free, and not of one that is loaded or goes", 
 });
 
 it("warns of what is special about a model, and leads to its newer version", async () => {
-  show(model({ gated: true, has_custom_code: true, update_available: true, latest_commit: "d".repeat(40) }));
+  const onAction = show(model({ gated: true, has_custom_code: true, update_available: true }));
   expect(screen.getByText("apache-2.0")).toBeVisible();
   expect(screen.getByText("Gated")).toBeVisible();
   expect(screen.getByText("Custom code")).toBeVisible();
   expect(screen.getByRole("link", { name: "Update available" })).toHaveAttribute("href", "/models/m1?tab=files");
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: /^More actions for Qwen3-0.6B, / }));
-  expect(await screen.findByRole("menuitem", { name: "View the update" })).toHaveAttribute(
-    "href",
-    "/models/m1?tab=files",
-  );
-  await userEvent.keyboard("{Escape}");
+  await userEvent.click(await screen.findByRole("menuitem", { name: "Update…" }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "update");
   await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
   expect(await screen.findByRole("menuitem", { name: "Open the licence page" })).toHaveAttribute(
     "href",
@@ -465,6 +462,22 @@ it("shows a model once, with its precisions, conversions and adapters, each with
   const conversion = screen.getByText("Q4_K_M").closest("[role=group]");
   expect(conversion).toHaveTextContent("Update available");
   await expectAccessible();
+});
+
+it("shows the version in use first, and of the other one that it is not", async () => {
+  const before = model({ id: "m0", commit: "b".repeat(40), replaced_by: "m1", created_at: "2027-01-01T00:00:00.000Z" });
+  const onAction = show(before, undefined, [model({ previous_commit: "b".repeat(40), pinned_commit: null })]);
+  const [current, replaced] = screen.getAllByRole("group");
+  expect(replaced).toHaveTextContent("bbbbbbb");
+  expect(replaced).toHaveTextContent("Replaced by another version");
+  expect(current).not.toHaveTextContent("Replaced");
+  const menus = screen.getAllByRole("button", { name: /^More actions for Qwen3-0.6B, / });
+  await userEvent.click(menus[1] ?? document.body);
+  await userEvent.click(await screen.findByRole("menuitem", { name: "Use this version…" }));
+  expect(onAction).toHaveBeenLastCalledWith(before, "use-version");
+  await userEvent.click(menus[0] ?? document.body);
+  await userEvent.click(await screen.findByRole("menuitem", { name: "Roll back…" }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "rollback");
 });
 
 it("offers to delete several where there are several", async () => {

@@ -3,16 +3,19 @@ import { lazyWithRetry } from "../../hooks/lazyWithRetry";
 import { useModelGroups } from "../../hooks/useModels";
 import { losesWork } from "../../lib/cancel";
 import { isDeletable } from "../../lib/labels";
+import { toastProblem } from "../../lib/toast";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { ConfirmCancel } from "../common/ConfirmCancel";
 import { ConfirmDelete } from "../common/ConfirmDelete";
 import { LazyDialog } from "../common/LazyDialog";
-import type { OnAction } from "./card/actions";
+import type { CardAction, OnAction } from "./card/actions";
 import { DeleteModels } from "./list/DeleteModels";
+import type { VersionWish } from "./versions/VersionDialog";
 import { QuantizeDialog, type QuantizeWish } from "./details/QuantizeDialog";
 
 const ExportDialog = lazyWithRetry(() => import("./bundles/ExportDialog"));
+const VersionDialog = lazyWithRetry(() => import("./versions/VersionDialog"));
 const LabelsDialog = lazyWithRetry(() => import("./labels/LabelsDialog"));
 
 interface ModelActions {
@@ -33,6 +36,7 @@ export function useModelActions(): ModelActions {
   const [cancelling, setCancelling] = useState<string | null>(null);
   const [exporting, setExporting] = useState<Model | null>(null);
   const [labelling, setLabelling] = useState<string | null>(null);
+  const [versionWish, setVersionWish] = useState<VersionWish | null>(null);
   const keep = useCallback(() => setCancelling(null), []);
 
   const onAction: OnAction = useCallback(
@@ -45,6 +49,8 @@ export function useModelActions(): ModelActions {
       else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
       else if (action === "export") setExporting(model);
       else if (action === "labels") setLabelling(model.id);
+      else if (isVersionAction(action)) setVersionWish(wishOf(model, action));
+      else if (action === "pin" || action === "unpin") void pin(model, action === "pin");
       else if (action === "merge") void mergeAdapter(model.id);
       else if (action === "cancel" && losesWork(model, useModelsStore.getState().live[model.id]))
         setCancelling(model.id);
@@ -66,10 +72,37 @@ export function useModelActions(): ModelActions {
         <LazyDialog wanted={labelling !== null} title="Tags and note" onClose={() => setLabelling(null)}>
           {(opened) => <LabelsDialog opened={opened} id={labelling} onClose={() => setLabelling(null)} />}
         </LazyDialog>
+        <LazyDialog wanted={versionWish !== null} title="Version" onClose={() => setVersionWish(null)}>
+          {(opened) => <VersionDialog opened={opened} wish={versionWish} onClose={() => setVersionWish(null)} />}
+        </LazyDialog>
         <ConfirmCancel id={cancelling} onClose={keep} />
       </>
     ),
   };
+}
+
+type VersionAction = "update" | "rollback" | "use-version";
+
+function isVersionAction(action: CardAction): action is VersionAction {
+  return action === "update" || action === "rollback" || action === "use-version";
+}
+
+/** To use a version that was replaced is to roll back to it what is in use. */
+function wishOf(model: Model, action: VersionAction): VersionWish {
+  if (action === "update") return { model, change: { to: "newest" } };
+  const current = useModelsStore.getState().byId[model.replaced_by ?? ""] ?? model;
+  return {
+    model: current,
+    change: { to: "earlier", commit: action === "use-version" ? model.commit : model.previous_commit },
+  };
+}
+
+async function pin(model: Model, pinned: boolean): Promise<void> {
+  try {
+    await useModelsStore.getState().changeLabels(model.id, { pinned_commit: pinned ? model.commit : null });
+  } catch (error) {
+    toastProblem(`Could not ${pinned ? "pin" : "unpin"} ${model.name}`, error);
+  }
 }
 
 /** Which variants of a repository are to go. */

@@ -1,6 +1,7 @@
-import { ArrowUpCircle, BrainCircuit, FileCode2, KeyRound, Puzzle } from "lucide-react";
+import { Archive, ArrowUpCircle, BrainCircuit, FileCode2, KeyRound, Pin, Puzzle } from "lucide-react";
 import { Link } from "react-router";
-import { useNewerRow } from "../../../hooks/useModels";
+import { useComingVersion } from "../../../hooks/useModels";
+import { isOutdated } from "../../../lib/versions";
 import type { Model } from "../../../types/model";
 import classes from "./ModelBadges.module.css";
 
@@ -13,24 +14,43 @@ interface Props {
 
 /** What is to be known of a model before it is relied on; nothing where nothing is. */
 export function ModelBadges({ model, filesHref, training = true }: Props) {
-  const newer = useNewerRow(model);
+  const coming = useComingVersion(model);
+  const outdated = isOutdated(model);
+  const replaced = model.replaced_by !== null;
+  const pinned = model.pinned_commit !== null;
   const obstacle = training ? trainingLabel(model) : null;
   const { adapter } = model;
   if (
     adapter === null &&
     !model.gated &&
     !model.has_custom_code &&
-    model.update_available !== true &&
+    !outdated &&
+    !replaced &&
+    !pinned &&
     obstacle === null
   )
     return null;
   return (
     <ul className={classes.badges} aria-label={`About ${model.name}`}>
-      {model.update_available === true && (
+      {replaced && (
+        <li>
+          <Link to={filesHref} className={classes.badge} title="Another version is used under this name">
+            <Archive size={12} aria-hidden />
+            Replaced
+          </Link>
+        </li>
+      )}
+      {pinned && (
+        <li className={classes.badge} title="No updates are offered">
+          <Pin size={12} aria-hidden />
+          Pinned
+        </li>
+      )}
+      {outdated && (
         <li>
           <Link to={filesHref} className={classes.badge} data-tone="accent">
             <ArrowUpCircle size={12} aria-hidden />
-            {newer === undefined ? "Update available" : "Newer version installed"}
+            {coming === undefined ? "Update available" : "Updating"}
           </Link>
         </li>
       )}

@@ -11,6 +11,7 @@ import { isActive, LOAD_LABEL, loadingLabel, loadState, sentence, waitsForDisk }
 import { modelPath } from "../../../lib/modelPath";
 import { problemOf } from "../../../lib/problems";
 import { readSoFar } from "../../../lib/progress";
+import { isOutdated } from "../../../lib/versions";
 import type { Live, Pending } from "../../../types/feed";
 import type { Device, Model, Progress } from "../../../types/model";
 import { ProgressBar } from "../../common/Bar";
@@ -70,11 +71,12 @@ export const Variant = memo(function Variant({ model, head, devices, search, onA
         </Link>
         <State model={model} load={load} live={live} pending={pending} />
         <PrimaryAction model={model} load={load} search={search} busy={busy} onAction={onAction} />
-        <VariantMenu model={model} search={search} busy={busy} onAction={onAction} />
+        <VariantMenu model={model} busy={busy} onAction={onAction} />
       </div>
       <VariantFigures model={model} devices={devices} load={load} />
       {load !== null && <LoadBar name={model.name} load={load} />}
-      {model !== head && model.update_available === true && (
+      {model.replaced_by !== null && <p className={classes.remark}>Replaced by another version</p>}
+      {model !== head && isOutdated(model) && (
         <Link to={modelPath(model.id, "files", search)} className={classes.remark}>
           <ArrowUpCircle size={12} aria-hidden /> Update available
         </Link>

@@ -1,7 +1,6 @@
 import { ActionIcon, Menu } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import {
-  ArrowUpCircle,
   ArrowUpFromLine,
   Ban,
   BrainCircuit,
@@ -23,18 +22,13 @@ import { useOfflineReason } from "../../../hooks/useOfflineReason";
 import { useTorchReason } from "../../../hooks/useTorchReason";
 import { formatBytes } from "../../../lib/bytes";
 import { compareSide } from "../../../lib/compare";
-import { modelPath } from "../../../lib/modelPath";
 import { isActive, loadSnippet, waitsForDisk } from "../../../lib/labels";
 import { variantName } from "../../../lib/groups";
 import type { CardAction, ActionProps } from "./actions";
-
-interface Props extends ActionProps {
-  /** The search part of the list's address. */
-  search: string;
-}
+import { VersionItems } from "./VersionItems";
 
 /** What can be done with one variant of a model. */
-export function VariantMenu({ model, search, busy, onAction: onChosen }: Props) {
+export function VariantMenu({ model, busy, onAction: onChosen }: ActionProps) {
   const button = useRef<HTMLButtonElement>(null);
   const clipboard = useClipboard();
   const away = useOfflineReason();
@@ -53,16 +47,8 @@ export function VariantMenu({ model, search, busy, onAction: onChosen }: Props) 
         </ActionIcon>
       </Menu.Target>
       <Menu.Dropdown>
-        {model.update_available === true && (
-          <Menu.Item
-            component={Link}
-            to={modelPath(model.id, "files", search)}
-            leftSection={<ArrowUpCircle size={14} aria-hidden />}
-          >
-            View the update
-          </Menu.Item>
-        )}
         <UseItems model={model} busy={busy} onAction={onAction} />
+        <VersionItems model={model} busy={busy} onAction={onAction} />
         <Menu.Item leftSection={<Code size={14} aria-hidden />} onClick={() => clipboard.copy(loadSnippet(model))}>
           Copy code that loads it
         </Menu.Item>

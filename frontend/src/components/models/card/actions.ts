@@ -8,6 +8,11 @@ export type CardAction =
   | "quantize-8bit"
   | "merge"
   | "labels"
+  | "update"
+  | "rollback"
+  | "use-version"
+  | "pin"
+  | "unpin"
   | "delete"
   | "delete-all"
   | "drop-original";

@@ -17,13 +17,13 @@ import { UpdateNotice } from "./UpdateNotice";
 const TEXT = /(\.(json|jsonl|jinja|md|txt|ya?ml|py|toml|cfg|csv|tsv|bpe|codes|vocab)|^[A-Z_]+)$/i;
 
 /** The files of a model, or the text of the one that the address names. */
-export function FilesView({ model, live }: { model: Model } & Pick<Props, "live">) {
+export function FilesView({ model, live, onAction }: { model: Model } & Pick<Props, "live" | "onAction">) {
   const [parameters] = useSearchParams();
   const path = parameters.get("file");
   if (path !== null) return <TextFileView model={model} path={path} />;
   return (
     <Stack gap="md">
-      <UpdateNotice key={model.id} model={model} />
+      <UpdateNotice key={model.id} model={model} onAction={onAction} />
       <Files model={model} live={live} />
     </Stack>
   );

@@ -1,4 +1,4 @@
-import { cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
+import { act, cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { useState } from "react";
 import { beforeEach, expect, it, vi } from "vitest";
@@ -470,33 +470,49 @@ it("says that nothing has happened yet, or why that is not known", async () => {
 
 const OUTDATED = model({ update_available: true, latest_commit: "d".repeat(40), checked_at: new Date().toISOString() });
 
-it("downloads the newer version as a model of its own", async () => {
+it("offers the newer version, and says that it is coming", async () => {
   serveFiles([]);
-  let asked: unknown;
-  const newer = downloading({ id: "m2", commit: OUTDATED.latest_commit ?? "" });
-  server.use(
-    http.post(api("/models/download"), async ({ request }) => {
-      asked = await request.json();
-      return HttpResponse.json(newer, { status: 202 });
-    }),
-  );
   useModelsStore.setState({ byId: { m1: OUTDATED }, ids: ["m1"], live: {}, pending: {} });
-  show(OUTDATED, "files");
+  const onAction = show(OUTDATED, "files");
   expect(await screen.findByText("A newer version is on the Hub")).toBeVisible();
   await expectAccessible();
-  await userEvent.click(screen.getByRole("button", { name: "Download the newer version" }));
-  expect(await screen.findByText("A newer version is installed")).toBeVisible();
-  expect(asked).toEqual({
-    model_id: "Qwen/Qwen3-0.6B",
-    revision: "main",
-    quantization: "none",
-    keep_original: true,
-    allow_pickle: false,
-    allow_unsupported: false,
-    gguf_file: null,
-    with_base: false,
-  });
+  await userEvent.click(screen.getByRole("button", { name: "Update…" }));
+  expect(onAction).toHaveBeenLastCalledWith(OUTDATED, "update");
+  const newer = downloading({ id: "m2", commit: OUTDATED.latest_commit ?? "" });
+  act(() => useModelsStore.setState({ byId: { m1: OUTDATED, m2: newer }, ids: ["m1", "m2"] }));
+  expect(await screen.findByText("The newer version is being downloaded")).toBeVisible();
+  expect(screen.getByText("Updating")).toBeVisible();
   expect(screen.getByRole("link", { name: "Open it" })).toHaveAttribute("href", "/models/m2");
+});
+
+it("offers the way back, and to stay", async () => {
+  serveFiles([]);
+  const row = model({ update_available: false, previous_commit: "b".repeat(40) });
+  const onAction = show(row, "files");
+  await userEvent.click(await screen.findByRole("button", { name: "Roll back…" }));
+  expect(onAction).toHaveBeenLastCalledWith(row, "rollback");
+  await userEvent.click(screen.getByRole("button", { name: "Pin this version" }));
+  expect(onAction).toHaveBeenLastCalledWith(row, "pin");
+  cleanup();
+  const pinned = { ...row, pinned_commit: row.commit };
+  const onPinned = show(pinned, "files");
+  expect(await screen.findByText("Pinned to this version; no updates are offered.")).toBeVisible();
+  expect(screen.queryByRole("button", { name: "Roll back…" })).toBeNull();
+  await userEvent.click(screen.getByRole("button", { name: "Unpin" }));
+  expect(onPinned).toHaveBeenLastCalledWith(pinned, "unpin");
+});
+
+it("says that another version is in use, and offers this one", async () => {
+  serveFiles([]);
+  const row = model({ update_available: true, replaced_by: "m2" });
+  const onAction = show(row, "files");
+  expect(await screen.findByText("This version is not in use")).toBeVisible();
+  expect(screen.getByText("Replaced")).toBeVisible();
+  expect(screen.queryByText("Update available")).toBeNull();
+  expect(screen.getByRole("link", { name: "Open the version in use" })).toHaveAttribute("href", "/models/m2");
+  await userEvent.click(screen.getByRole("button", { name: "Use this version…" }));
+  expect(onAction).toHaveBeenLastCalledWith(row, "use-version");
+  await expectAccessible();
 });
 
 it("asks the Hub for a newer version now, and says why it could not", async () => {
@@ -523,7 +539,7 @@ it("says that a model is the newest, and when that was asked", () => {
 it("looks for nothing newer than a commit, or than a folder", () => {
   serveFiles([]);
   show(model({ revision: model().commit.slice(0, 12) }), "files");
-  expect(screen.getByText("Pinned to this commit; no updates.")).toBeVisible();
+  expect(screen.getByText("Downloaded at this commit; no updates.")).toBeVisible();
   show(model({ id: "m2", endpoint: "local" }), "files");
   expect(screen.getByText("Imported from a folder; no updates.")).toBeVisible();
 });

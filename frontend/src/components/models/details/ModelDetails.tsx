@@ -87,7 +87,7 @@ export function ModelDetails({ model, live, pending, onAction, training }: Props
               />
             </Tabs.Panel>
             <Tabs.Panel value="files" pt="md">
-              <FilesView model={model} live={live} />
+              <FilesView model={model} live={live} onAction={onAction} />
             </Tabs.Panel>
             <Tabs.Panel value="try" pt="md" className={classes.chat}>
               <Playground key={model.id} model={model} />
