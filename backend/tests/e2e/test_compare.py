@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from functools import cache
@@ -243,17 +239,3 @@ def test_a_client_that_leaves_stops_the_work(instance: Instance, streamed: bool)
         )
     instance.wait_until(lambda: not unfinished(instance), 30, "nothing is left under way")
     assert compared(instance)["left"]["text"]
-
-
-def test_the_examples_of_the_documentation_work(instance: Instance) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "compare.md").read_text(encoding="utf-8")
-    examples = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert examples
-    for example in examples:
-        code = example.replace("http://127.0.0.1:8000", instance.url).replace("curl ", "curl --fail-with-body ")
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "MODELYARD_SERVER": instance.url}
-        done = subprocess.run(
-            ["bash", "-euc", code], capture_output=True, text=True, timeout=120, check=False, env=environment
-        )
-        assert done.returncode == 0, done.stderr

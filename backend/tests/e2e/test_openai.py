@@ -1,9 +1,6 @@
 """The official `openai` client against a real server with real workers."""
 
 import asyncio
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +17,6 @@ from modelyard.core.errors import OutOfMemory
 from modelyard.models import Job, JobKind, JobState
 from modelyard.services.jobs.job_service import JobService
 from support.instance import Instance, standing_still
-from support.lora import install_adapter, make_adapter
-from support.samples import sample_models
 from support.smollm2 import NotAvailable, smollm2
 from support.tools import missing
 
@@ -411,20 +406,6 @@ def test_texts_are_embedded(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.embeddings.create(model=GPT2, input="a", dimensions=8)
     assert refused.value.param == "dimensions"
-
-
-def test_the_examples_of_the_documentation_work(instance: Instance, tmp_path: Path) -> None:
-    adapter = make_adapter(sample_models() / "tiny-llama", tmp_path, of=LLAMA)
-    install_adapter(instance.home, instance.hf_home, adapter, "lab/adapter", LLAMA)
-    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
-    examples = re.findall(r"^```(python|sh)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert {kind for kind, _ in examples} == {"python", "sh"}
-    for kind, text in examples:
-        code = text.replace("http://127.0.0.1:8000", instance.url)
-        failing = code.replace("curl ", "curl --fail-with-body ")
-        command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euc", failing]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
 
 
 def test_what_is_not_there_and_what_is_no_json(instance: Instance) -> None:
