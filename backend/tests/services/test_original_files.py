@@ -65,6 +65,24 @@ def test_a_set_can_take_the_originals_of_copies_that_stay_along(
         assert ModelResponses(session).of_id(stays).response().status == "ready"
 
 
+def test_a_row_whose_work_ends_while_it_is_being_deleted_is_deleted(
+    database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        row = ready_row(session, cache)
+        row.status, row_id = ModelStatus.DOWNLOADING, row.id
+    cancel = model_actions.cancel_model
+
+    def just_too_late(database: Database, row_id: str) -> None:
+        with database.session() as session:
+            ModelService(session).get_by_id(row_id).status = ModelStatus.READY
+        cancel(database, row_id)
+
+    monkeypatch.setattr(model_actions, "cancel_model", just_too_late)
+    assert delete_model(database, row_id).freed_bytes == SNAPSHOT_BYTES
+    assert bytes_below(cache.cache_dir) == 0
+
+
 def test_deleting_the_original_can_take_its_files_along(database: Database, cache: HubCache, artifacts: Path) -> None:
     with database.session() as session:
         original = ready_row(session, cache).id

@@ -5,6 +5,7 @@ A crash in between leaves a row that is `deleting`, or whose removal is due; mai
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, StorageError
@@ -63,7 +64,8 @@ def delete_model(
     confirmed_plan(models.cache, facts, confirm_shared=confirm_shared, with_original=with_original)
     model = facts.model
     if model.status in ACTIVE_STATUSES or model.status is ModelStatus.PAUSED:
-        cancel_model(database, row_id)
+        with suppress(Conflict):  # its work has just ended; what else is in the way is said below
+            cancel_model(database, row_id)
     deadline = time.monotonic() + CANCEL_WAIT_SECONDS
     while True:
         with database.reading() as session:
