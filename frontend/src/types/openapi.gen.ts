@@ -472,6 +472,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/collection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A collection on the Hub
+         * @description Return the models of a collection.
+         */
+        get: operations["get_collection_api_v1_models_collection_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/deletion-plan": {
         parameters: {
             query?: never;
@@ -3035,6 +3055,32 @@ export interface components {
             token: string;
             /** Top Logprobs */
             top_logprobs: components["schemas"]["LikelyToken"][];
+        };
+        /**
+         * CollectionInfo
+         * @description The models of a collection on the Hub.
+         * @example {
+         *       "left_out": 1,
+         *       "model_ids": [
+         *         "HuggingFaceTB/SmolLM2-135M",
+         *         "HuggingFaceTB/SmolLM2-360M"
+         *       ],
+         *       "slug": "HuggingFaceTB/smollm2-6723884218bcda64b34d7db9",
+         *       "title": "SmolLM2"
+         *     }
+         */
+        CollectionInfo: {
+            /**
+             * Left Out
+             * @description Number of items that are no models: data sets, papers, spaces.
+             */
+            left_out: number;
+            /** Model Ids */
+            model_ids: string[];
+            /** Slug */
+            slug: string;
+            /** Title */
+            title: string;
         };
         /**
          * CompareRequest
@@ -10632,6 +10678,110 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelCard"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_collection_api_v1_models_collection_get: {
+        parameters: {
+            query: {
+                /** @description Its slug or its address. */
+                name: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CollectionInfo"];
                 };
             };
             /** @description Unauthorized: `unauthorized` */

@@ -293,6 +293,13 @@ class ChatToken(TypedDict):
     top_logprobs: list[LikelyToken]
 
 
+class CollectionInfo(TypedDict):
+    slug: str
+    title: str
+    model_ids: list[str]
+    left_out: int
+
+
 class CompareRequest(TypedDict):
     left: str
     right: str

@@ -12,19 +12,22 @@ from modelyard.commands._find_model import find_row
 from modelyard.commands._options import (
     GET_PANEL,
     AllowUnsupportedOption,
-    HubModelArgument,
     JsonOption,
     ModelArgument,
+    PlanOption,
     QuantizationName,
     RevisionOption,
     WhichQuantization,
 )
 from modelyard.commands._output import note, print_json, say
+from modelyard.commands._plan import print_plan
 from modelyard.commands._progress import follow
+from modelyard.commands._wanted import address, expand, plan_downloads, read_list
+from modelyard.core.errors import ModelyardError
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse
-    from modelyard.client.api_client import ApiClient
+    from modelyard.client.api_client import ApiClient, Json
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +37,17 @@ def register(app: typer.Typer) -> None:
 
 def pull(
     context: typer.Context,
-    model_id: HubModelArgument,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL_ID]...",
+            help="owner/name[@revision], hf://owner/name, a model page's address, or a collection of models.",
+        ),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", metavar="FILE", help="Names of models, one a line, # for comments; - for stdin."),
+    ] = None,
     revision: RevisionOption = None,
     quantization: Annotated[
         QuantizationName, typer.Option("--quantization", "-q", help="The precision to keep it in.")
@@ -52,45 +65,96 @@ def pull(
     with_base: Annotated[
         bool, typer.Option("--with-base", help="Of an adapter: download the model it changes, too, unless it is here.")
     ] = False,
+    plan: PlanOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Download a model and wait until it is ready.
+    """Download models and wait until they are ready.
 
     The server downloads. Ctrl-C only stops watching; the same command follows the download again.
     """
     if drop_original and quantization == "none":
         raise typer.BadParameter("It needs a quantized copy: add -q 8bit or -q 4bit.", param_hint="--drop-original")
+    names = [*(models or ()), *(read_list(file) if file is not None else ())]
+    if not all(name.strip() for name in names):
+        raise typer.BadParameter("A name is empty.", param_hint="MODEL_ID")
+    if not names:
+        raise typer.BadParameter("Name a model, or a file with names: -f FILE.", param_hint="MODEL_ID")
     client = connect(context)
+    wanted = [model for name in names for model in expand(context, client, name)]
+    several = len(wanted) != 1 or file is not None or wanted != names
+    if several and (gguf is not None or revision is not None):
+        raise typer.BadParameter(
+            "It is of one model. Write owner/name@revision instead." if gguf is None else "It is of one model.",
+            param_hint="--gguf" if gguf is not None else "--revision",
+        )
+    options = {
+        "quantization": quantization,
+        "keep_original": not drop_original,
+        "allow_pickle": allow_pickle,
+        "allow_unsupported": allow_unsupported,
+        "gguf_file": gguf,
+        "with_base": with_base,
+    }
+    requests: list[Json] = [{"model_id": address(name), "revision": revision, **options} for name in wanted]
+    if plan:
+        with asking_the_hub(context, client):
+            steps, failed = plan_downloads(client, requests)
+        print_plan(steps, as_json=as_json)
+        if failed:
+            raise typer.Exit(1)
+    elif several:
+        _pull_all(context, client, requests, as_json=as_json)
+    else:
+        row, text = _pull(context, client, requests[0])
+        print_json(row) if as_json else say(text)
+
+
+def _pull(context: typer.Context, client: "ApiClient", request: "Json") -> "tuple[ModelResponse, str]":
+    """Have a model downloaded and wait until it is ready; returns it, and what to say of it."""
     begun = time.monotonic()
     row: ModelResponse | None = None
     try:
-        request = {
-            "model_id": model_id,
-            "revision": revision,
-            "quantization": quantization,
-            "keep_original": not drop_original,
-            "allow_pickle": allow_pickle,
-            "allow_unsupported": allow_unsupported,
-            "gguf_file": gguf,
-            "with_base": with_base,
-        }
         with asking_the_hub(context, client):
             row, fresh = start(client, request, note)
         here_before = row["downloaded_bytes"]
-        if with_base and (base_id := row.get("base_id")):
+        if request["with_base"] and (base_id := row.get("base_id")):
             _follow_base(client, base_id)
         if row["status"] != "ready":
             row = follow(client, row)
     except KeyboardInterrupt:
         note(_left_running(client.url, row))
         raise typer.Exit(130) from None
+    if not fresh:
+        return row, f"{row['model_id']} is already installed: {_format.own_size(row)}."
+    took = _format.duration(time.monotonic() - begun)
+    return row, f"{row['model_id']} is ready: {_format.own_size(row)}{', the rest' if here_before else ''} in {took}."
+
+
+def _pull_all(context: typer.Context, client: "ApiClient", requests: "list[Json]", *, as_json: bool) -> None:
+    """Download models one after the other, go on after a failure, and end with 1 if there was one."""
+    from modelyard.client.api_client import ServerUnreachable
+
+    rows: list[ModelResponse] = []
+    failed: list[str] = []
+    for request in requests:
+        try:
+            row, text = _pull(context, client, request)
+        except ServerUnreachable:
+            raise
+        except ModelyardError as error:
+            failed.append(request["model_id"])
+            note(f"{request['model_id']}: {error.message} {error.hint or ''}".rstrip())
+        else:
+            rows.append(row)
+            if not as_json:
+                say(text)
     if as_json:
-        print_json(row)
-    elif fresh:
-        took = _format.duration(time.monotonic() - begun)
-        say(f"{row['model_id']} is ready: {_format.own_size(row)}{', the rest' if here_before else ''} in {took}.")
+        print_json(rows)
     else:
-        say(f"{row['model_id']} is already installed: {_format.own_size(row)}.")
+        lost = f"; not {', '.join(failed)}" if failed else ""
+        say(f"{len(rows)} of {len(requests)} models are ready{lost}.")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _follow_base(client: "ApiClient", base_id: str) -> None:

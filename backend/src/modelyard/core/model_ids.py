@@ -1,5 +1,6 @@
 """What a person types or pastes to name a model."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -35,6 +36,32 @@ def parse_model_reference(text: str, *, endpoint: str | None = None) -> ModelRef
     if "://" in text or text.split("/", 1)[0].lower() in HUB_HOSTS:
         return _parse_address(text, endpoint)
     return ModelReference(_checked(text))
+
+
+COLLECTION_SCHEME = "collection:"
+_COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_SLUG_WITH_ID = re.compile(r"[^/\s]+/[^/\s]+-[0-9a-f]{24}")
+
+
+def parse_collection(text: str) -> str | None:
+    """Return the slug of the collection that a text names: its slug, its address, or either after `collection:`.
+
+    None for what names no collection. Raises InvalidRequest for a name of a collection that is none.
+    """
+    text = text.strip()
+    named = text.removeprefix(COLLECTION_SCHEME)
+    host, separator, path = named.partition("/collections/")
+    if separator:
+        slug = path.split("?")[0].split("#")[0].strip("/")
+    elif named != text or _SLUG_WITH_ID.fullmatch(text):
+        slug = named
+    else:
+        return None
+    if not _COLLECTION.fullmatch(slug) or (separator and not host):
+        raise InvalidRequest(
+            f"{text} names no collection.", hint="Give its address on the Hub, or collection:owner/name-of-it-64f9a55b…"
+        )
+    return slug
 
 
 def _parse_hf(text: str) -> ModelReference:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
+from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx2
 from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_url
-from huggingface_hub.errors import BadRequestError, EntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import BadRequestError, EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import SafetensorsFileMetadata, build_hf_headers, get_session, hf_raise_for_status
 from huggingface_hub.utils import validate_repo_id as validate_name
 
@@ -41,6 +42,7 @@ from modelyard.hub.error_translation import translate_hub_errors
 from modelyard.hub.licence import licence_name
 from modelyard.hub.model_info import (
     BranchState,
+    HubCollection,
     HubModel,
     as_hub_model,
     as_search_hit,
@@ -175,6 +177,28 @@ class HubClient:
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
             hits = [as_search_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
             return HubSearchPage(tuple(hits), next_cursor(response))
+
+        return self._ask(ask, "", None)
+
+    def collection(self, slug: str) -> HubCollection:
+        """Return the models of a collection. Raises HubModelNotFound, and otherwise as `model_info` does."""
+
+        def ask() -> HubCollection:
+            try:
+                found = self._api.get_collection(slug)
+            except HfHubHTTPError as error:
+                if error.response.status_code != HTTPStatus.NOT_FOUND:
+                    raise
+                raise HubModelNotFound(f"There is no collection {slug} at {self.endpoint}.") from error
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.") from error
+            models = [text_of(item.item_id) for item in found.items if item.item_type == "model"]
+            return HubCollection(
+                slug=slug,
+                title=text_of(found.title) or slug,
+                model_ids=tuple(dict.fromkeys(name for name in models if name)),
+                left_out=len(found.items) - len(models),
+            )
 
         return self._ask(ask, "", None)
 

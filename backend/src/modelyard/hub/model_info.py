@@ -55,6 +55,16 @@ class HubModel:
 
 
 @dataclass(frozen=True)
+class HubCollection:
+    """The models that somebody has put together on a Hub; `left_out` counts what is no model."""
+
+    slug: str
+    title: str
+    model_ids: tuple[str, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
 class BranchState:
     """The current commit of a branch, and whether its repository is private."""
 

@@ -155,6 +155,17 @@ class SearchItem(Schema):
     is_sample: bool = Field(default=False, description="A small model with random weights, for trying Modelyard out.")
 
 
+class CollectionInfo(Schema):
+    """The models of a collection on the Hub."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.COLLECTION]})
+
+    slug: str
+    title: str
+    model_ids: list[str]
+    left_out: int = Field(description="Number of items that are no models: data sets, papers, spaces.")
+
+
 class SearchPage(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SEARCH_PAGE]})
 

@@ -342,6 +342,13 @@ MODEL_INFO: dict[str, Any] = {
     "warnings": [],
 }
 
+COLLECTION: dict[str, Any] = {
+    "slug": "HuggingFaceTB/smollm2-6723884218bcda64b34d7db9",
+    "title": "SmolLM2",
+    "model_ids": ["HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-360M"],
+    "left_out": 1,
+}
+
 SEARCH_PAGE: dict[str, Any] = {
     "items": [
         {

@@ -4,12 +4,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from modelyard.core.database import Database
+from modelyard.core.model_ids import COLLECTION_SCHEME, parse_collection
 from modelyard.hub.client import Access, HubClient
 from modelyard.hub.model_info import HubSearchHit
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import HubQuery, HubSearchPage
 from modelyard.schemas.common import QuantizationName
-from modelyard.schemas.download import SearchItem, SearchPage
+from modelyard.schemas.download import CollectionInfo, SearchItem, SearchPage
 from modelyard.schemas.system import Device
 from modelyard.services import system_service
 from modelyard.services.facts.header_estimate import stored_bytes
@@ -31,6 +32,18 @@ class HubSearchService:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+
+    def collection(self, text: str) -> CollectionInfo:
+        """Return the models of the collection that a slug or an address names. Raises InvalidRequest, HubError."""
+        slug = parse_collection(text if "/collections/" in text else COLLECTION_SCHEME + text)
+        assert slug is not None  # noqa: S101 - by the scheme
+        with self.database.reading() as session:
+            client = SettingsService(session).hub_client()
+        with client.within_patience():
+            found = client.collection(slug)
+        return CollectionInfo(
+            slug=found.slug, title=found.title, model_ids=list(found.model_ids), left_out=found.left_out
+        )
 
     def search(
         self, query: HubQuery, limit: int, *, cursor: str | None = None, fits: bool = False,

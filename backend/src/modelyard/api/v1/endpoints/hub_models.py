@@ -14,7 +14,7 @@ from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import MAX_CURSOR_CHARACTERS, HubQuery
 from modelyard.schemas.architecture import Architecture
 from modelyard.schemas.common import QuantizationName
-from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
+from modelyard.schemas.download import CollectionInfo, ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.text_file import ModelCard
@@ -115,6 +115,27 @@ def search_models(
         num_parameters=ParameterRange(min_parameters, max_parameters),
     )
     return hub.search(query, limit, cursor=cursor, fits=fits, precision=precision)
+
+
+@router.get(
+    "/collection",
+    summary="A collection on the Hub",
+    dependencies=TALKS_TO_A_HUB,
+    responses=problems(*HUB_PROBLEMS),
+)
+def get_collection(
+    hub: HubSearchDep,
+    name: Annotated[
+        str,
+        Query(
+            description="Its slug or its address.",
+            max_length=500,
+            examples=["HuggingFaceTB/smollm2-6723884218bcda64b34d7db9"],
+        ),
+    ],
+) -> CollectionInfo:
+    """Return the models of a collection."""
+    return hub.collection(name)
 
 
 @router.get(
