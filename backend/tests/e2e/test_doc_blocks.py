@@ -17,7 +17,6 @@ from safetensors.numpy import save_file
 from support import programs
 from support.doc_blocks import CONSOLE, PYTHON, SHELL, Block, blocks_of
 from support.instance import Instance, free_port
-from support.lora import install_adapter
 from support.samples import sample_models
 from support.warm import shared_channel
 
@@ -26,7 +25,7 @@ PAGES = [*PROJECT.glob("docs/*.md"), *PROJECT.glob("*.md")]
 BLOCKS = {path.relative_to(PROJECT).as_posix(): blocks_of(path, PROJECT) for path in PAGES}
 LLAMA = "modelyard-samples/tiny-llama"
 ADAPTER = "lab/adapter"
-NOT_RUN = 36
+NOT_RUN = 37
 """A block that joins them is a decision."""
 LAST = ("docs/api.md",)
 """It ends with a deletion."""
@@ -46,7 +45,8 @@ class World:
         self.instance = Instance(folder / "server").start()
         self.instance.use_builtin_hub()
         self.ready(LLAMA)
-        install_adapter(self.instance.home, self.instance.hf_home, make_adapter(folder / "adapter"), ADAPTER, LLAMA)
+        adapter = {"path": str(make_adapter(folder / "adapter")), "model_id": ADAPTER, "mode": "copy"}
+        self.instance.wait_for(self.instance.api.post("/models/import", json=adapter).json()["id"], "ready")
         variables, self.descriptors = shared_channel()
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.environment = self.instance.environment | variables | {
