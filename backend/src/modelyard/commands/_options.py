@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import typer
 
+from modelyard.commands._complete import complete_model
+
 QuantizationName = Literal["none", "8bit", "4bit"]
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -97,6 +99,7 @@ ModelArgument = Annotated[
         metavar="MODEL",
         help="owner/name, the name alone if no other owner has it, or the id's first letters.",
         callback=_not_empty,
+        autocompletion=complete_model,
     ),
 ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.commands import _format
+from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import OWN_PANEL, JsonOption, WhichQuantization
@@ -38,7 +39,10 @@ def _bytes(text: str | None) -> int | None:
 def export(
     context: typer.Context,
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Names or ids, as `modelyard ls` shows them.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Names or ids, as `modelyard ls` shows them.", autocompletion=complete_model
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file on this machine.")

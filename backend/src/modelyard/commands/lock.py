@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.commands import _format
+from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, asking_the_hub, connect
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import OWN_PANEL, JsonOption
@@ -32,7 +33,10 @@ def register(app: typer.Typer) -> None:
 def lock(
     context: typer.Context,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Those that the file names; otherwise all in use.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...", help="Those that the file names; otherwise all in use.", autocompletion=complete_model
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of to the console.")

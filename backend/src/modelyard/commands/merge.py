@@ -7,6 +7,7 @@ import typer
 
 from modelyard.client.follow import post_or_find
 from modelyard.commands import _format
+from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import USE_PANEL, JsonOption
@@ -16,7 +17,10 @@ from modelyard.commands._progress import follow, left_to_the_server
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse
 
-AdapterArgument = Annotated[str, typer.Argument(metavar="ADAPTER", help="Name or id of an installed adapter.")]
+AdapterArgument = Annotated[
+    str,
+    typer.Argument(metavar="ADAPTER", help="Name or id of an installed adapter.", autocompletion=complete_model),
+]
 
 
 def register(app: typer.Typer) -> None:

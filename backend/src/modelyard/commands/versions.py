@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.commands import _format
+from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, asking_the_hub, connect
 from modelyard.commands._find_model import describe, find_row, find_versions_in_use
 from modelyard.commands._options import OWN_PANEL, JsonOption, ModelArgument, PlanOption, WhichQuantization
@@ -28,7 +29,8 @@ def register(app: typer.Typer) -> None:
 def update(
     context: typer.Context,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Those to update; otherwise all.")
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="Those to update; otherwise all.", autocompletion=complete_model),
     ] = None,
     quantization: WhichQuantization = None,
     plan: PlanOption = False,
