@@ -18,6 +18,8 @@ export default defineConfig({
     baseURL: process.env.BASE_URL ?? "http://127.0.0.1:8000",
     viewport: { width: 1440, height: 900 },
     trace: "retain-on-failure",
+    // Nothing waits for what fades in or slides.
+    contextOptions: { reducedMotion: "reduce" },
     // Something that lies in the way shall not use up the whole test's time.
     actionTimeout: 30_000,
     launchOptions: {
