@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,8 +11,10 @@ from torch import nn
 from modelyard.ml.sae import feature_file
 from modelyard.ml.sae.feature_file import Effects, Feature, Passage
 from modelyard.ml.sae.inference import LoadedSae
-from modelyard.ml.sae.reading import Reading, Report, report_tokens
 from modelyard.ml.untrusted.pieces import piece_bytes
+
+if TYPE_CHECKING:
+    from modelyard.ml.sae.reading import Reading, Report
 
 BEFORE, WINDOW = 32, 48
 """A passage has so many tokens before its most active one, and in all."""
@@ -28,7 +30,13 @@ BothEffects = tuple[list[Effects], list[Effects]]
 
 
 def build_features(
-    loaded: LoadedSae, reading: Reading, tokenizer: Any, final_norm: str | None, top: int, path: Path, report: Report
+    loaded: LoadedSae,
+    reading: "Reading",
+    tokenizer: Any,
+    final_norm: str | None,
+    top: int,
+    path: Path,
+    report: "Report",
 ) -> dict[str, Any]:
     """Write the pages of all features into `path`, and return what `SaeFeaturesFacts` says of them. Raises DiskFull."""
     found = Tally(loaded.sae.cfg.d_sae, reading.context_size, top, reading.model.model.device)
@@ -36,7 +44,7 @@ def build_features(
     with torch.no_grad():
         for number, batch in enumerate(torch.split(reading.contexts, at_once)):
             done = number * at_once * reading.context_size
-            report_tokens(report, "reading_features", done, reading.tokens)
+            report({"phase": "reading_features", "done": done, "total": reading.tokens, "message": None})
             features = loaded.encode(reading.activations(batch))
             found.add(number * at_once, features, reading.counted(batch))
         report({"phase": "writing", "done": reading.tokens, "total": reading.tokens, "message": None})
