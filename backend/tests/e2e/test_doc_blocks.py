@@ -124,7 +124,12 @@ def make_adapter(folder: Path) -> Path:
         tensors[f"{name}.lora_A.weight"] = random.normal(0, 0.3, (4, width)).astype(np.float32)
         tensors[f"{name}.lora_B.weight"] = random.normal(0, 0.3, (width, 4)).astype(np.float32)
     save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
-    fields = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": LLAMA, "bias": "none"}
+    fields: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": LLAMA,
+        "bias": "none",
+    }
     fields |= {"r": 4, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": ["q_proj"], "fan_in_fan_out": False}
     (folder / "adapter_config.json").write_text(json.dumps(fields))
     return folder

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -780,3 +780,45 @@ def test_in_any_order(database: Database, clock: Clock) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_only_the_owner_of_a_running_job_is_told_what_is_wanted(database: Database) -> None:
+    job_id, owner = claimed(database)
+    with jobs(database) as service:
+        service.request(job_id, JobControl.PAUSE)
+    with jobs(database) as service:
+        assert service.control_of(job_id, owner) is JobControl.PAUSE
+        with pytest.raises(LeaseLost):
+            service.control_of(job_id, "somebody/else")
+        service.finish(job_id, owner, JobState.PAUSED)
+    with jobs(database) as service, pytest.raises(LeaseLost):
+        service.control_of(job_id, owner)
+
+
+def test_only_texts_that_were_asked_for_before_are_stopped(database: Database) -> None:
+    early, other = enqueue(database, JobKind.GENERATE), enqueue(database, JobKind.LOAD)
+    begun = job_of(database, early).created_at + timedelta(microseconds=1)
+    late = enqueue(database, JobKind.GENERATE)
+    with jobs(database) as service:
+        service.session.get_one(Job, late).created_at = begun
+    with jobs(database) as service:
+        service.stop_texts(before=begun)
+    assert [job_of(database, job_id).state for job_id in (early, other, late)] == [
+        JobState.CANCELLED,
+        JobState.QUEUED,
+        JobState.QUEUED,
+    ]
+
+
+def test_the_result_of_a_job_is_kept_and_what_there_was_of_it_too(database: Database) -> None:
+    job_id, owner = claimed(database)
+    with jobs(database) as service:
+        service.finish(job_id, owner, JobState.DONE, result={"text": "an answer"})
+    assert job_of(database, job_id).result == {"text": "an answer"}
+    other = enqueue(database, subject="other")
+    owner = claim(database, other) or ""
+    with jobs(database) as service:
+        service.session.get_one(Job, other).result = {"text": "an"}
+        service.session.flush()
+        service.finish(other, owner, JobState.FAILED, error={"code": "x"})
+    assert job_of(database, other).result == {"text": "an"}
