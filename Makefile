@@ -18,7 +18,7 @@ WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(
 # Some containers forbid it; tests start hundreds of processes, and each would compile the package and the tests again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run sae test test-thorough coverage check $(CHECKS) bench docs pictures docs-pictures types dist clean
+.PHONY: setup run sae test test-thorough coverage check $(CHECKS) bench docs pictures docs-pictures types dist mutants clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -141,6 +141,15 @@ pictures: setup $(STAMPS)/dev
 
 docs-pictures: setup $(STAMPS)/dev $(STAMPS)/sae
 	cd backend/tests && $(BIN)/python -m e2e.pictures docs
+
+# How many small faults the fast tests of the downloads, the estimates and the jobs notice; PARTS=jobs is one of them.
+mutants: setup $(STAMPS)/dev $(STAMPS)/mutants
+	cd backend/tests && nice $(BIN)/python -m mutants $(PARTS)
+
+$(STAMPS)/mutants: $(STAMPS)/python
+	@echo "Installing what makes mutants"
+	@$(PIP) -e '.[mutants]'
+	@touch $@
 
 bench: setup $(STAMPS)/dev
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
