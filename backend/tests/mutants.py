@@ -54,7 +54,7 @@ class Part:
 PARTS = {
     "fetcher": Part(
         [f"hub/download/{name}.py" for name in ("fetcher", "scheduler", "part_file", "blocks", "verifier")],
-        ["hub/download/test_scheduler.py", "hub/download/test_fetcher.py"],
+        ["hub/download/test_scheduler.py", "hub/cache/test_hub_cache.py", "hub/download/test_fetcher.py"],
         without="memory or bandwidth or time_left or kill or certificate or slow",
     ),
     "estimator": Part(

@@ -64,6 +64,16 @@ def test_bytes_of_a_checkpoint_that_is_quantized_already(
     assert "cannot be quantized again" in (four.note or "")
 
 
+def test_tensors_that_are_plain_attributes_are_counted_once(tiny_model: TinyModel) -> None:
+    skeleton = measure.skeleton(tiny_model("llama"))
+    before = memory.estimate_skeleton(skeleton).options[0].weights_bytes
+    table = torch.zeros(100)
+    skeleton.model.table, skeleton.model.view = table, table[:10]  # type: ignore[assignment]
+    skeleton.model.elsewhere = torch.zeros(100, device="meta")  # type: ignore[assignment]
+    estimate = memory.estimate_skeleton(skeleton)
+    assert estimate.options[0].weights_bytes - before == 400
+
+
 def test_other_quantizations_have_no_figure() -> None:
     with pytest.raises(AlreadyQuantized, match="gptq"):
         memory.estimate_memory({**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
