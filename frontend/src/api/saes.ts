@@ -1,4 +1,15 @@
-import type { DeletionReport, Sae, SaeDownload, SaeEvaluate, SaePage } from "../types/sae";
+import type {
+  DeletionReport,
+  FeatureSort,
+  Sae,
+  SaeDownload,
+  SaeEvaluate,
+  SaeFeature,
+  SaeFeaturePage,
+  SaeFeaturesBuild,
+  SaePage,
+  SaeTextFeatures,
+} from "../types/sae";
 import { BASE } from "../lib/base";
 import { request } from "./client";
 
@@ -29,6 +40,27 @@ export function downloadSae(body: SaeDownload): Promise<Sae> {
 
 export function evaluateSae(id: string, body: SaeEvaluate): Promise<Sae> {
   return request("POST", `/saes/${id}/evaluate`, { body });
+}
+
+export function buildFeatures(id: string, body: SaeFeaturesBuild): Promise<Sae> {
+  return request("POST", `/saes/${id}/features/build`, { body });
+}
+
+export function listFeatures(
+  id: string,
+  query: { sort: FeatureSort; limit: number; offset: number },
+  signal?: AbortSignal,
+): Promise<SaeFeaturePage> {
+  return request("GET", `/saes/${id}/features`, { query, signal });
+}
+
+export function getFeature(id: string, index: number, signal?: AbortSignal): Promise<SaeFeature> {
+  return request("GET", `/saes/${id}/features/${index}`, { signal });
+}
+
+/** The model reads a text, and is loaded first where it is not. */
+export function featuresForText(id: string, text: string, signal?: AbortSignal): Promise<SaeTextFeatures> {
+  return request("POST", `/saes/${id}/features/for-text`, { body: { text, top: 50, model_id: null }, signal });
 }
 
 export function cancelSaeWork(id: string): Promise<Sae> {

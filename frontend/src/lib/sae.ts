@@ -77,3 +77,14 @@ export function saeNotebook(sae: Sae): string {
     "# reconstruction = sae.decode(features)",
   ].join("\n");
 }
+
+/** A share of tokens in percent, however small: 12 %, 0.31 %, 0.0002 %. */
+export function formatShare(share: number): string {
+  if (share === 0) return "0 %";
+  return `${Number((100 * share).toPrecision(2)).toLocaleString("en", { maximumFractionDigits: 8 })} %`;
+}
+
+/** An activation with three digits. */
+export function formatActivation(value: number): string {
+  return Number(value.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 8 });
+}

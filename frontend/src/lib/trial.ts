@@ -1,4 +1,4 @@
-import type { AnswerRequest, ChatMessage, FinishReason, Model } from "../types/model";
+import type { AnswerRequest, ChatMessage, FinishReason, Intervention, Model } from "../types/model";
 import type { WrittenToken } from "./tokens";
 
 /** What is tried with a model: a chat, or the continuation of a text. */
@@ -32,6 +32,16 @@ export interface Settings {
   stop: string;
   system: string;
   logprobs: boolean;
+  /** Features of SAEs that are held at a value. */
+  clamps: Clamp[];
+}
+
+/** A feature of an SAE on the shelf. */
+export interface Clamp {
+  saeId: string;
+  saeName: string;
+  feature: number;
+  value: number | "";
 }
 
 export const DEFAULTS: Settings = {
@@ -42,6 +52,7 @@ export const DEFAULTS: Settings = {
   stop: "",
   system: "",
   logprobs: false,
+  clamps: [],
 };
 
 /** How many of the likeliest tokens are asked for at each place. */
@@ -52,8 +63,8 @@ export function suggestedMode({ has_chat_template }: Model): Mode {
   return has_chat_template === true ? "chat" : "text";
 }
 
-export function isComplete({ maxTokens, temperature }: Settings): boolean {
-  return maxTokens !== "" && temperature !== "";
+export function isComplete({ maxTokens, temperature, clamps }: Settings): boolean {
+  return maxTokens !== "" && temperature !== "" && clamps.every(({ value }) => value !== "");
 }
 
 /** The request that answers what is asked after these turns; `model` is a name of OpenAI's API, or a row's id. */
@@ -72,6 +83,7 @@ export function requestFor(
     ...(topP !== "" && { top_p: topP }),
     ...(seed !== "" && { seed }),
     ...(stop.length > 0 && { stop }),
+    ...(settings.clamps.length > 0 && { modelyard: { interventions: settings.clamps.map(interventionOf) } }),
   };
   if (mode === "text")
     return {
@@ -87,6 +99,15 @@ export function requestFor(
       ...(logprobs && { logprobs, top_logprobs: TOP }),
     },
   };
+}
+
+function interventionOf({ saeId, feature, value }: Clamp): Intervention {
+  return { op: "sae_clamp", sae_id: saeId, feature, value: Number(value), positions: "all" };
+}
+
+/** The clamps with one more, or with another value of one that is there. */
+export function withClamp(clamps: readonly Clamp[], clamp: Clamp): Clamp[] {
+  return [...clamps.filter(({ saeId, feature }) => saeId !== clamp.saeId || feature !== clamp.feature), clamp];
 }
 
 function messagesOf(system: string, turns: readonly Turn[], asked: string): ChatMessage[] {

@@ -58,3 +58,10 @@ it("writes it with transformers, drawing only where there is a temperature", () 
   const copy = transformersCode(model({ quantization: "4bit" }), requestFor("a/b", "text", DEFAULTS, [], "So"));
   expect(copy).toContain('model, tokenizer = modelyard.load("Qwen/Qwen3-0.6B", quantization="4bit")');
 });
+
+it("sends what OpenAI's API does not have as its package wants it", () => {
+  const clamps = [{ saeId: "s1", saeName: "layer 14", feature: 7, value: 3 }];
+  const code = openaiCode(BASE, requestFor("a/b", "text", { ...DEFAULTS, clamps }, [], "Hi"));
+  expect(code).toContain('    extra_body={"modelyard": {"interventions": [');
+  expect(code).toContain('{"op": "sae_clamp", "sae_id": "s1", "feature": 7, "value": 3, "positions": "all"},');
+});

@@ -23,7 +23,12 @@ export function openaiCode(base: string, { path, body }: AnswerRequest): string 
     "",
     `client = OpenAI(base_url=${literal(base)}, api_key=os.environ.get("MODELYARD_API_KEY", "none"))`,
     `answer = client.${call}.create(`,
-    ...Object.entries(body).map(([name, value]) => `    ${name}=${literal(value, 1)},`),
+    ...Object.entries(body).map(([name, value]) =>
+      // What OpenAI's API does not have.
+      name === "modelyard"
+        ? `    extra_body=${literal({ modelyard: body.modelyard }, 1)},`
+        : `    ${name}=${literal(value, 1)},`,
+    ),
     ")",
     `print(answer.choices[0].${text})`,
   ].join("\n");

@@ -56,6 +56,8 @@ export type LoadedModel = Schemas["LoadedModelResponse"];
 export type QuantizeRequest = Required<Schemas["QuantizeRequest"]>;
 export type Drift = Schemas["Drift"];
 
+export type Intervention = Schemas["InterventionSpec"];
+
 /** OpenAI's API; what has a default there may be left out. */
 type Asked<T, Needed extends keyof T> = Partial<T> & Pick<T, Needed>;
 export type ChatRequest = Asked<Omit<Schemas["ChatCompletionRequest"], "messages">, "model"> & {

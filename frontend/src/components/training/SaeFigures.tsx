@@ -1,6 +1,7 @@
 import { Text } from "@mantine/core";
 import { figuresOf, judgedOn } from "../../lib/sae";
 import type { SaeEvaluation } from "../../types/sae";
+import { Histogram } from "./Histogram";
 import classes from "./SaeFigures.module.css";
 
 /** How well an SAE reconstructs, in figures, and on which share of the tokens its features are active. */
@@ -26,27 +27,20 @@ export function SaeFigures({ evaluation }: { evaluation: SaeEvaluation }) {
   );
 }
 
-/** How many features are active on which share of the tokens; the bars are to scale with the largest. */
+/** How many features are active on which share of the tokens. */
 function Density({ histogram: { edges, counts } }: { histogram: SaeEvaluation["density_histogram"] }) {
-  const largest = Math.max(...counts, 1);
   const active = counts.reduce((sum, count) => sum + count, 0);
   return (
-    <figure className={classes.density}>
-      <figcaption>Features by the share of tokens they are active on</figcaption>
-      <div className={classes.bars} role="img" aria-label={`${active.toLocaleString("en")} features are active at all`}>
-        {counts.map((count, index) => (
-          <div
-            key={edges[index]}
-            style={{ height: `${(100 * count) / largest}%` }}
-            title={`${count.toLocaleString("en")} features on up to ${shareLabel(edges[index + 1] ?? 0)} of the tokens`}
-          />
-        ))}
-      </div>
-      <div className={`${classes.scale} num`} aria-hidden>
-        <span>{shareLabel(edges[0] ?? 0)}</span>
-        <span>100 %</span>
-      </div>
-    </figure>
+    <Histogram
+      caption="Features by the share of tokens they are active on"
+      label={`${active.toLocaleString("en")} features are active at all`}
+      counts={counts}
+      titleOf={(index, count) =>
+        `${count.toLocaleString("en")} features on up to ${shareLabel(edges[index + 1] ?? 0)} of the tokens`
+      }
+      from={shareLabel(edges[0] ?? 0)}
+      to="100 %"
+    />
   );
 }
 

@@ -8,85 +8,10 @@ import { useTrainingsStore } from "../../stores/trainingsStore";
 import { model, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
-import type { Sae, SaeEvaluate, SaeEvaluation } from "../../types/sae";
+import { EVALUATION, sae, work } from "../../test/saeFixtures";
+import type { Sae, SaeEvaluate } from "../../types/sae";
 import { SaeShelf } from "./SaeShelf";
 import SaeView from "./SaeView";
-
-const EVALUATION: SaeEvaluation = {
-  tokens: 49_920,
-  dataset: { path: "/data/corpus.jsonl", column: "text" },
-  held_out: true,
-  model_row_id: "m1",
-  quantization: "none",
-  context_size: 256,
-  skip_positions: 2,
-  explained_variance: 0.741,
-  explained_variance_per_token: 0.732,
-  mse: 412.5,
-  cosine: 0.88,
-  l0: 32,
-  dead_features: 611,
-  dense_features: 12,
-  density_histogram: { edges: [-2, -1, 0], counts: [300, 12] },
-  ce_clean: 3.697,
-  ce_reconstructed: 4.026,
-  ce_zero: 12.59,
-  loss_recovered: 0.963,
-  shrinkage: 0.94,
-  relative_reconstruction_bias: 0.99,
-  engine: "sae-lens 6.54.12",
-  evaluated_at: "2026-11-24T12:00:00.000Z",
-};
-
-function sae(changes: Partial<Sae> = {}): Sae {
-  return {
-    id: "s1",
-    name: "Qwen3-0.6B model.layers.14",
-    status: "ready",
-    model_id: "Qwen/Qwen3-0.6B",
-    commit: "c1899de289a04d12",
-    quantization: "none",
-    dtype: "bfloat16",
-    hook_point: "model.layers.14",
-    d_in: 1024,
-    d_sae: 8192,
-    architecture: "topk",
-    context_size: 256,
-    source: "imported",
-    training_id: null,
-    repo_id: null,
-    repo_commit: null,
-    repo_path: null,
-    folder: "/home/ada/saes/s1/sae",
-    size_bytes: 67_000_000,
-    evaluation: null,
-    features: null,
-    compatible_with: ["m1"],
-    warnings: [],
-    work: null,
-    used_by: [],
-    created_at: "2026-11-24T11:00:00.000Z",
-    updated_at: "2026-11-24T11:00:00.000Z",
-    ...changes,
-  };
-}
-
-function work(changes: Partial<NonNullable<Sae["work"]>> = {}): NonNullable<Sae["work"]> {
-  return {
-    kind: "evaluate",
-    state: "running",
-    phase: "reconstructing",
-    done: 25_000,
-    total: 50_000,
-    bytes_per_second: null,
-    eta_seconds: null,
-    message: null,
-    error: null,
-    created_at: "2026-11-24T11:00:00.000Z",
-    finished_at: null,
-    ...changes,
-  };
-}
 
 let shelf: Sae[];
 

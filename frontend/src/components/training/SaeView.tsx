@@ -2,7 +2,7 @@ import { Anchor, Button, Group, Modal, Stack, Text, Title } from "@mantine/core"
 import { Download } from "lucide-react";
 import { useState } from "react";
 import { Link, useParams } from "react-router";
-import { cancelSaeWork, exportAddress } from "../../api/saes";
+import { cancelSaeWork, evaluateSae, exportAddress } from "../../api/saes";
 import { useModelList } from "../../hooks/useModels";
 import { useSae } from "../../hooks/useSaes";
 import { useTitle } from "../../hooks/useTitle";
@@ -23,8 +23,9 @@ import { ServerButton } from "../common/ServerButton";
 import { TryAgain } from "../common/TryAgain";
 import { DeleteSae } from "./DeleteSae";
 import { EngineMissing, useEngine } from "./EngineMissing";
-import { SaeEvaluateForm } from "./SaeEvaluateForm";
 import { SaeFigures } from "./SaeFigures";
+import { SaeTextForm } from "./SaeTextForm";
+import { SaeFeatures } from "./features/SaeFeatures";
 import { TrainingPage } from "./TrainingPage";
 import { NotebookCode } from "./NotebookCode";
 import classes from "./TrainingRun.module.css";
@@ -73,6 +74,7 @@ export default function SaeView() {
           <Remarks sae={sae} />
           {sae.work !== null && <Work sae={sae} work={sae.work} onChange={reload} />}
           {sae.status === "ready" && <Evaluation sae={sae} onStarted={reload} />}
+          {sae.status === "ready" && <SaeFeatures sae={sae} onStarted={reload} />}
           <Identity sae={sae} />
           <Modal opened={asking} onClose={() => setAsking(false)} title={`Delete ${sae.name}`}>
             <DeleteSae sae={sae} onClose={() => setAsking(false)} />
@@ -136,8 +138,11 @@ function Evaluation({ sae, onStarted }: { sae: Sae; onStarted: () => void }) {
         </Text>
       )}
       {shown && (
-        <SaeEvaluateForm
-          sae={sae}
+        <SaeTextForm
+          action="Evaluate"
+          start={(request) => evaluateSae(sae.id, request)}
+          tokens={50_000}
+          description="At most; of the text it was trained on, only the rows kept back are read"
           text={training?.dataset}
           onStarted={() => {
             setAgain(false);

@@ -51,6 +51,11 @@ export function CodeExamples({ model, trial, mode }: Props) {
           If the server has a key, set MODELYARD_API_KEY.
         </Text>
       )}
+      {form === "transformers" && trial.settings.clamps.length > 0 && (
+        <Text size="sm" c="dimmed">
+          Without the clamped features, which the server does.
+        </Text>
+      )}
     </Stack>
   );
 }

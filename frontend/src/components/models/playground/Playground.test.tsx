@@ -394,3 +394,24 @@ it("shows the conversation as code", async () => {
   expect(screen.getByRole("group", { name: "Code for transformers" })).toHaveTextContent(/AutoTokenizer.*"Second"/);
   await expectAccessible();
 });
+
+it("asks with the features that are clamped, until they are released", async () => {
+  const { asked } = streams({ texts: ["Hello"] });
+  const clamp = { saeId: "s1", saeName: "layer 14", feature: 1204, value: 18.4 };
+  usePlaygroundStore.getState().setSettings("m1", { clamps: [clamp] });
+  renderPage(<Playground model={model({ loaded: true })} />);
+  const value = screen.getByRole("textbox", { name: "Value of feature 1204" });
+  expect(screen.getByRole("link", { name: "Feature 1204" })).toHaveAttribute("href", "/training/saes/s1?feature=1204");
+  await userEvent.clear(value);
+  expect(button("Send")).toBeDisabled();
+  await userEvent.type(value, "-3.5");
+  await expectAccessible();
+  await say("Hi");
+  await answered();
+  expect(asked[0]?.modelyard).toEqual({
+    interventions: [{ op: "sae_clamp", sae_id: "s1", feature: 1204, value: -3.5, positions: "all" }],
+  });
+  await userEvent.click(button("Release feature 1204"));
+  expect(screen.queryByRole("list", { name: "Clamped features" })).toBeNull();
+  expect(usePlaygroundStore.getState().trials.m1?.settings.clamps).toEqual([]);
+});

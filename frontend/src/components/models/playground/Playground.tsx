@@ -11,6 +11,7 @@ import type { Model } from "../../../types/model";
 import { EmptyState } from "../../common/EmptyState";
 import { WorkAction } from "../status/WorkAction";
 import { AnswerProblem } from "./AnswerProblem";
+import { Clamps } from "./Clamps";
 import { CodeExamples } from "./CodeExamples";
 import { Composer } from "./Composer";
 import { Continuation, Conversation } from "./Conversation";
@@ -71,6 +72,7 @@ function Ready({ model }: { model: Model }) {
       {trial.problem !== null && <AnswerProblem model={model} trial={trial} mode={mode} problem={trial.problem} />}
       <Hint model={model} trial={trial} empty={turns.length === 0} />
       <div ref={end} className={classes.composer}>
+        <Clamps id={model.id} clamps={trial.settings.clamps} />
         <Composer model={model} trial={trial} mode={mode} field={field} />
       </div>
     </Stack>

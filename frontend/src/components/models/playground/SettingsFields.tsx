@@ -83,7 +83,11 @@ export function SettingsFields({ id, settings, mode }: Props) {
           checked={settings.logprobs}
           onChange={(event) => change({ logprobs: event.currentTarget.checked })}
         />
-        <Button size="compact-sm" variant="subtle" onClick={() => change({ ...DEFAULTS, system: settings.system })}>
+        <Button
+          size="compact-sm"
+          variant="subtle"
+          onClick={() => change({ ...DEFAULTS, system: settings.system, clamps: settings.clamps })}
+        >
           Reset
         </Button>
       </Group>

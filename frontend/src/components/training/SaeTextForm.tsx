@@ -1,33 +1,37 @@
 import { Stack } from "@mantine/core";
 import { useState } from "react";
-import { evaluateSae } from "../../api/saes";
 import { type FieldErrors, fieldErrors } from "../../hooks/useTrainings";
 import { type ProblemView, toProblem } from "../../lib/problems";
-import type { Sae } from "../../types/sae";
+import type { Sae, SaeEvaluate } from "../../types/sae";
 import { NumberField } from "../common/NumberField";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { ServerButton } from "../common/ServerButton";
 import { DatasetFields } from "./DatasetFields";
 
 interface Props {
-  sae: Sae;
+  /** What the button says. */
+  action: string;
+  start: (request: SaeEvaluate) => Promise<Sae>;
+  tokens: number;
+  /** What is read. */
+  description: string;
   /** The text of the training run, where it was trained here. */
   text?: { path: string; column?: string | null } | undefined;
   onStarted: () => void;
 }
 
-/** On which text an SAE is judged. */
-export function SaeEvaluateForm({ sae, text, onStarted }: Props) {
+/** Which text the model reads for an SAE. */
+export function SaeTextForm({ action, start, tokens: suggested, description, text, onStarted }: Props) {
   const [dataset, setDataset] = useState({ path: text?.path ?? "", column: text?.column ?? "" });
-  const [tokens, setTokens] = useState<number | "">(50_000);
+  const [tokens, setTokens] = useState<number | "">(suggested);
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<{ problem: ProblemView; fields: FieldErrors } | null>(null);
 
-  async function start() {
+  async function submit() {
     setBusy(true);
     setFailure(null);
     try {
-      await evaluateSae(sae.id, {
+      await start({
         dataset: { path: dataset.path.trim(), column: dataset.column.trim() || null },
         tokens: tokens || 0,
         model_id: null,
@@ -46,7 +50,7 @@ export function SaeEvaluateForm({ sae, text, onStarted }: Props) {
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        void start();
+        void submit();
       }}
     >
       <Stack gap="md" align="stretch">
@@ -58,20 +62,20 @@ export function SaeEvaluateForm({ sae, text, onStarted }: Props) {
         />
         <NumberField
           label="Tokens"
-          description="At most; of the text it was trained on, only the rows kept back are read"
+          description={description}
           value={tokens}
           onChange={setTokens}
           error={failure?.fields.tokens}
           maw={280}
         />
-        {failure !== null && <ProblemAlert title="The evaluation was not started" problem={failure.problem} />}
+        {failure !== null && <ProblemAlert title="The work was not started" problem={failure.problem} />}
         <ServerButton
           type="submit"
           loading={busy}
           disabled={dataset.path.trim() === "" || tokens === ""}
           style={{ alignSelf: "flex-start" }}
         >
-          Evaluate
+          {action}
         </ServerButton>
       </Stack>
     </form>
