@@ -144,7 +144,7 @@ def test_a_repository_that_moved_is_synced_back(at_hub: Server, source: FolderSo
     assert (told["kind"], told["subject"]) == ("commit", MODEL)
 
     planned = modelyard("sync", str(path), "--plan")
-    assert planned.stdout.startswith(f"would get {MODEL} at {first[:12]}: ")
+    assert planned.stdout.startswith(f"Would download {MODEL} at {first[:12]}: ")
     assert modelyard("lock", "--check", str(path)).returncode == 1  # nothing was done
     synced = modelyard("sync", str(path))
     assert (synced.returncode, synced.stdout) == (0, "1 model as locked, 1 of them new.\n"), synced.stderr

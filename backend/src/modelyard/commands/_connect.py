@@ -12,8 +12,9 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from modelyard.client.settings import load_settings
-from modelyard.commands._options import ApiKeyOption, ServerOption, connection_of, server_address
+from modelyard.commands._options import ApiKeyOption, PlannedOption, ServerOption, connection_of, server_address
 from modelyard.commands._output import err, note
+from modelyard.commands._plan import Planned, print_plan
 from modelyard.core.environment import give_up_output, open_closed_streams
 from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError, UnsafeWeights
 from modelyard.core.keys import clean_key
@@ -43,9 +44,12 @@ class ClientCommand(TyperCommand):
         options = typer.Typer(add_completion=False)
 
         @options.command()
-        def connection(server: ServerOption = None, api_key: ApiKeyOption = None) -> None: ...
+        def connection(
+            server: ServerOption = None, api_key: ApiKeyOption = None, plan: PlannedOption = False
+        ) -> None: ...
 
-        self.params += typer.main.get_command(options).params
+        planned = getattr(self.callback, "changes", False)
+        self.params += [each for each in typer.main.get_command(options).params if planned or each.name != "plan"]
 
 
 class ModelyardGroup(TyperGroup):
@@ -68,6 +72,9 @@ class ModelyardGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except Planned as planned:
+            print_plan([planned.step], as_json=connection_of(ctx).json)
+            raise typer.Exit from None
         except ModelyardError as error:
             _show_error(ctx, error)
             raise typer.Exit(1) from error
@@ -83,6 +90,10 @@ def connect(context: typer.Context) -> "ApiClient":
         key = clean_key(connection.api_key or os.environ.get("MODELYARD_API_KEY", ""))
     except ValueError as error:
         raise InvalidRequest(f"{name} cannot be used: {error}.", hint=f"Correct {name}.") from None
+    if connection.plan:
+        from modelyard.commands._planning import PlanningClient
+
+        return PlanningClient(_address(context), key or None)
     return ApiClient(_address(context), key or None)
 
 

@@ -179,6 +179,8 @@ def status(row: "ModelResponse") -> Text:
     text: str = state
     if progress and progress["bytes_total"] and state in ("downloading", "quantizing", "paused"):
         text += f" {100 * progress['bytes_done'] // progress['bytes_total']} %"
+    if state == "ready" and row.get("replaced_by") is not None:
+        return Text("ready, replaced", style="dim")
     return Text(text, style=STATUS_STYLES.get(state, "cyan"))
 
 

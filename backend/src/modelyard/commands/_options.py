@@ -33,6 +33,8 @@ class Connection:
     server: str | None = None
     api_key: str | None = None
     json: bool = False
+    plan: bool = False
+    """Only say what would be done: see `commands._planning`."""
 
 
 def connection_of(context: typer.Context) -> Connection:
@@ -121,5 +123,10 @@ AllowUnsupportedOption = Annotated[
     bool,
     typer.Option("--allow-unsupported", help="Keep the files of a model that transformers here cannot load."),
 ]
-PlanOption = Annotated[bool, typer.Option("--plan", "--dry-run", help="Only say what would be done.")]
+_PLAN = ("--plan", "--dry-run")
+_PLAN_HELP = "Only say what would be done."
+PlanOption = Annotated[bool, typer.Option(*_PLAN, help=_PLAN_HELP)]
+"""Of a command that finds out by itself what it would do."""
+PlannedOption = Annotated[bool, typer.Option(*_PLAN, help=_PLAN_HELP, callback=_keep("plan"), expose_value=False)]
+"""Of every other command that changes something: `changes` adds it."""
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

@@ -11,6 +11,7 @@ from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import USE_PANEL, JsonOption, ModelArgument, WhichQuantization
 from modelyard.commands._output import print_facts, print_json, print_table, say
+from modelyard.commands._plan import changes
 from modelyard.commands._progress import display, left_to_the_server
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import ActivationsNotFound
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="activations", help="Write a model's activations to files.", rich_help_panel=USE_PANEL)
 
 
+@changes
 def start(
     context: typer.Context,
     model: ModelArgument,
@@ -106,21 +108,25 @@ def show(context: typer.Context, capture: SetArgument, as_json: JsonOption = Fal
     _print(_find(connect(context), capture), as_json=as_json)
 
 
+@changes
 def pause(context: typer.Context, capture: SetArgument, as_json: JsonOption = False) -> None:
     """Stop writing and keep the files that are complete."""
     _steer(context, capture, "pause", as_json=as_json)
 
 
+@changes
 def resume(context: typer.Context, capture: SetArgument, as_json: JsonOption = False) -> None:
     """Resume what was paused or failed."""
     _steer(context, capture, "resume", as_json=as_json)
 
 
+@changes
 def cancel(context: typer.Context, capture: SetArgument, as_json: JsonOption = False) -> None:
     """Stop writing and remove the files."""
     _steer(context, capture, "cancel", as_json=as_json)
 
 
+@changes
 def rm(context: typer.Context, capture: SetArgument, as_json: JsonOption = False) -> None:
     """Delete a set that has ended, with its files."""
     client = connect(context)

@@ -16,6 +16,7 @@ from modelyard.commands._options import (
     WhichQuantization,
 )
 from modelyard.commands._output import note, print_json, print_table, say
+from modelyard.commands._plan import changes
 from modelyard.commands._progress import follow
 from modelyard.commands.carry import import_bundle, local_bundle
 from modelyard.core.environment import expand_home
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("import", cls=ClientCommand, rich_help_panel=OWN_PANEL)(import_)
 
 
+@changes
 def verify(
     context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
 ) -> None:
@@ -47,6 +49,7 @@ def verify(
         say(f"{row['model_id']}: all files verified ({_format.size(row['disk_bytes'])}).")
 
 
+@changes
 def import_(
     context: typer.Context,
     source: Annotated[
@@ -102,6 +105,7 @@ def _is_elsewhere(source: str) -> bool:
     return source.startswith("/") and not Path(source).exists()
 
 
+@changes
 def cache(
     context: typer.Context,
     drop_leftovers: Annotated[

@@ -10,7 +10,7 @@ from modelyard.commands import _format
 from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import find_row
-from modelyard.commands._options import OWN_PANEL, JsonOption, WhichQuantization
+from modelyard.commands._options import OWN_PANEL, JsonOption, PlanOption, WhichQuantization
 from modelyard.commands._output import print_json, say
 from modelyard.commands._progress import display, left_to_the_server
 from modelyard.core.bundle_tar import is_bundle
@@ -57,7 +57,7 @@ def export(
         bool, typer.Option("--with-adapters", help="Also the adapters that are made for these models.")
     ] = False,
     quantization: WhichQuantization = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be written.")] = False,
+    plan: PlanOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write models into one file that `modelyard import` reads on a machine without a network.

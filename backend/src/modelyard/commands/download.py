@@ -20,7 +20,7 @@ from modelyard.commands._options import (
     WhichQuantization,
 )
 from modelyard.commands._output import note, print_json, say
-from modelyard.commands._plan import print_plan
+from modelyard.commands._plan import changes, print_plan
 from modelyard.commands._progress import follow
 from modelyard.commands._wanted import address, expand, plan_downloads, read_list
 from modelyard.core.errors import ModelyardError
@@ -165,6 +165,7 @@ def _follow_base(client: "ApiClient", base_id: str) -> None:
         note(f"{base['model_id']} is ready: {_format.own_size(base)}.")
 
 
+@changes
 def pause(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
     """Stop a download and keep what was fetched."""
     row = _steer(context, "pause", model, quantization)
@@ -172,6 +173,7 @@ def pause(context: typer.Context, model: ModelArgument, quantization: WhichQuant
     note(f"`modelyard resume {row['id'][:8]}` continues at the same byte.")
 
 
+@changes
 def resume(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
     """Resume a paused, failed or cancelled download."""
     row = _steer(context, "resume", model, quantization)
@@ -179,6 +181,7 @@ def resume(context: typer.Context, model: ModelArgument, quantization: WhichQuan
     note("`modelyard ps` shows its progress.")
 
 
+@changes
 def cancel(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
     """Stop a download and remove what was fetched, or stop loading an installed model."""
     row = _steer(context, "cancel", model, quantization)

@@ -10,6 +10,7 @@ from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._options import HUB_PANEL, JsonOption
 from modelyard.commands._output import print_facts, print_json
+from modelyard.commands._plan import changes
 from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=ClientCommand, rich_help_panel=HUB_PANEL)(hub)
 
 
+@changes
 def hub(
     context: typer.Context,
     endpoint: Annotated[

@@ -14,6 +14,7 @@ from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import describe, find_row
 from modelyard.commands._options import USE_PANEL, DtypeName, JsonOption, ModelArgument, WhichQuantization
 from modelyard.commands._output import note, print_json, say
+from modelyard.commands._plan import changes
 from modelyard.commands._progress import display, explained, left_to_the_server
 from modelyard.core.errors import Conflict, NotReady
 from modelyard.core.printable import printable
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
         app.command(cls=ClientCommand, rich_help_panel=USE_PANEL)(command)
 
 
+@changes
 def load(
     context: typer.Context,
     model: ModelArgument,
@@ -105,6 +107,7 @@ def _faster(client: "ApiClient", row: "ModelResponse", item: "LoadedModelRespons
     return f"{_format.faster(faster, more[row['quantization']])} (--dtype {faster['dtype']})" if faster else ""
 
 
+@changes
 def unload(
     context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
 ) -> None:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.commands import _format
 from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, asking_the_hub, connect
 from modelyard.commands._find_model import find_row
-from modelyard.commands._options import OWN_PANEL, JsonOption
+from modelyard.commands._options import OWN_PANEL, JsonOption, PlanOption
 from modelyard.commands._output import note, print_json, print_table, say
+from modelyard.commands._plan import Step, print_plan
 from modelyard.commands._progress import follow
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import ChecksumMismatch, InvalidRequest
@@ -76,7 +76,7 @@ def lock(
 def sync(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The lock file.")] = DEFAULT_FILE,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done.")] = False,
+    plan: PlanOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Download what a lock file names, at its commits and in its precisions. Nothing is removed.
@@ -90,12 +90,11 @@ def sync(
     rows = client.models()["items"]
     lacking = [model for model in locked.model if _row_of(rows, model, "ready") is None]
     if plan:
-        if as_json:
-            print_json([{"model_id": m.model_id, "commit": m.commit, "quantization": m.quantization} for m in lacking])
-        for model in () if as_json else lacking:
-            say(f"would get {model.name} at {model.commit[:12]}: {_format.size(sum(f.size for f in model.files))}")
-        if not lacking and not as_json:
-            say("Every model of the file is here.")
+        steps = [
+            Step("download", f"{model.name} at {model.commit[:12]}", sum(file.size for file in model.files))
+            for model in lacking
+        ]
+        print_plan(steps, as_json=as_json, nothing="Every model of the file is here.")
         return
     for model in lacking:
         _get(context, client, model, _row_of(rows, model), keep_original=_keeps_original(locked, rows, model))

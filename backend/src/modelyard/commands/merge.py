@@ -12,6 +12,7 @@ from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import USE_PANEL, JsonOption
 from modelyard.commands._output import note, print_json, say
+from modelyard.commands._plan import changes
 from modelyard.commands._progress import follow, left_to_the_server
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=ClientCommand, rich_help_panel=USE_PANEL)(merge)
 
 
+@changes
 def merge(context: typer.Context, adapter: AdapterArgument, as_json: JsonOption = False) -> None:
     """Merge an adapter into its base: a model of its own that needs neither.
 

@@ -13,11 +13,13 @@ from modelyard.commands._options import (
     OWN_PANEL,
     JsonOption,
     ModelArgument,
+    PlanOption,
     QuantizationName,
     WhichQuantization,
     YesOption,
 )
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
+from modelyard.commands._plan import changes
 from modelyard.commands._version_facts import version_facts
 from modelyard.core.errors import SharedCache
 from modelyard.core.statuses import ACTIVE_TRAINING_STATUSES, ModelStatus
@@ -117,6 +119,7 @@ def show(
         print_table(headings, [_event(event) for event in history["items"]], right=headings[2:], wrap=("WHAT",))
 
 
+@changes
 def label(
     context: typer.Context,
     model: ModelArgument,
@@ -216,7 +219,6 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
         note("No work in progress, and no model in memory.")
 
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be freed.")]
 SharedOption = Annotated[
     bool, typer.Option("--confirm-shared", help="Also delete files that were in the Hugging Face cache before.")
 ]
@@ -227,7 +229,7 @@ def rm(
     model: ModelArgument,
     quantization: WhichQuantization = None,
     yes: YesOption = False,
-    dry_run: DryRunOption = False,
+    dry_run: PlanOption = False,
     confirm_shared: SharedOption = False,
     with_original: Annotated[
         bool,
@@ -257,7 +259,7 @@ def drop_original(
     model: ModelArgument,
     quantization: WhichQuantization = None,
     yes: YesOption = False,
-    dry_run: DryRunOption = False,
+    dry_run: PlanOption = False,
     confirm_shared: SharedOption = False,
     as_json: JsonOption = False,
 ) -> None:

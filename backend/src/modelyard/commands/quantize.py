@@ -11,6 +11,7 @@ from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import Ambiguous, find_row
 from modelyard.commands._options import USE_PANEL, JsonOption, ModelArgument
 from modelyard.commands._output import print_json, say
+from modelyard.commands._plan import changes
 from modelyard.commands._progress import follow, left_to_the_server
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=ClientCommand, rich_help_panel=USE_PANEL)(quantize)
 
 
+@changes
 def quantize(
     context: typer.Context,
     model: ModelArgument,

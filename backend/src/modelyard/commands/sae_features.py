@@ -11,6 +11,7 @@ from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._options import JsonOption
 from modelyard.commands._output import Cell, note, out, print_facts, print_json, print_table, say
+from modelyard.commands._plan import changes
 from modelyard.commands._saes import (
     ColumnOption,
     DatasetOption,
@@ -58,6 +59,7 @@ def register(group: typer.Typer) -> None:
     group.add_typer(features, name="features", help="See what the features of a sparse autoencoder stand for.")
 
 
+@changes
 def build(
     context: typer.Context,
     sae: SaeArgument,

@@ -9,8 +9,9 @@ import typer
 from modelyard.commands import _format, sae_features
 from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import find_row
-from modelyard.commands._options import TRAIN_PANEL, JsonOption, YesOption
+from modelyard.commands._options import TRAIN_PANEL, JsonOption, PlanOption, YesOption
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
+from modelyard.commands._plan import changes
 from modelyard.commands._saes import (
     ColumnOption,
     DatasetOption,
@@ -67,6 +68,7 @@ def show(context: typer.Context, sae: SaeArgument, as_json: JsonOption = False) 
     print_json(found) if as_json else print_facts(_facts(found))
 
 
+@changes
 def import_folder(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with cfg.json, on the server's machine.")],
@@ -81,6 +83,7 @@ def import_folder(
     _print_result(made, as_json=as_json)
 
 
+@changes
 def pull(
     context: typer.Context,
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub.")],
@@ -97,6 +100,7 @@ def pull(
     _print_result(made, as_json=as_json)
 
 
+@changes
 def evaluate(
     context: typer.Context,
     sae: SaeArgument,
@@ -126,6 +130,7 @@ def evaluate(
         print_facts(_figures(judged))
 
 
+@changes
 def cancel(context: typer.Context, sae: SaeArgument) -> None:
     """Stop the work on a sparse autoencoder."""
     client = connect(context)
@@ -138,7 +143,7 @@ def rm(
     context: typer.Context,
     sae: SaeArgument,
     yes: YesOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would free.")] = False,
+    dry_run: PlanOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete a sparse autoencoder and its feature pages; the run that trained it stays."""

@@ -10,8 +10,17 @@ from modelyard.client.follow import WAITING_SECONDS, why_waiting
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import find_row
-from modelyard.commands._options import TRAIN_PANEL, DtypeName, JsonOption, WhichQuantization, YesOption
+from modelyard.commands._options import (
+    TRAIN_PANEL,
+    DtypeName,
+    JsonOption,
+    PlanOption,
+    WhichQuantization,
+    YesOption,
+    connection_of,
+)
 from modelyard.commands._output import note, print_facts, print_json, print_table, say
+from modelyard.commands._plan import changes
 from modelyard.commands._progress import display, left_to_the_server
 from modelyard.commands._training_facts import plan_facts, run_facts, run_name, run_row, shown_run
 from modelyard.core.environment import expand_home
@@ -109,7 +118,7 @@ def start(
     checkpoint_seconds: Annotated[
         int | None, typer.Option(help="Seconds between two saved states; 600.", min=1)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the memory and disk it would take.")] = False,
+    dry_run: PlanOption = False,
     detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -222,6 +231,7 @@ def log(context: typer.Context, run: RunArgument) -> None:
         note("Nothing yet." if found["started_at"] is None else "The log is not on the server's machine.")
 
 
+@changes
 def cancel(context: typer.Context, run: RunArgument) -> None:
     """Stop a run and save its state, so that it can be resumed."""
     client = connect(context)
@@ -231,6 +241,7 @@ def cancel(context: typer.Context, run: RunArgument) -> None:
     note(f"`modelyard train resume {now['id'][:8]}` resumes it.")
 
 
+@changes
 def resume(
     context: typer.Context,
     run: RunArgument,
@@ -248,6 +259,7 @@ def resume(
         say(f"The run {now['id'][:8]} is resumed.")
 
 
+@changes
 def rm(
     context: typer.Context,
     run: RunArgument,
@@ -257,7 +269,7 @@ def rm(
     """Delete a finished run with its SAE, checkpoint and curve."""
     client = connect(context)
     found = find_run(client, run)
-    if not yes:
+    if not yes and not connection_of(context).plan:
         what = "the trained SAE" if found["output_path"] else "what it has trained so far"
         note(f"Deleting {run_name(found)} removes {what} and its curve. The model and the text stay.")
         if not typer.confirm("Delete it?", err=True):
