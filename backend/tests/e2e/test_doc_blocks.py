@@ -25,7 +25,7 @@ PAGES = [*PROJECT.glob("docs/*.md"), *PROJECT.glob("*.md")]
 BLOCKS = {path.relative_to(PROJECT).as_posix(): blocks_of(path, PROJECT) for path in PAGES}
 LLAMA = "modelyard-samples/tiny-llama"
 ADAPTER = "lab/adapter"
-NOT_RUN = 37
+NOT_RUN = 38
 """A block that joins them is a decision."""
 LAST = ("docs/api.md",)
 """It ends with a deletion."""
@@ -82,6 +82,7 @@ class World:
             "/data/corpus.jsonl": str(self.folder / "corpus.jsonl"),
             "/media/usb": str(self.folder / "usb"),
             "Qwen/Qwen3-0.6B": LLAMA,
+            "Qwen/Qwen3-1.7B": "modelyard-samples/tiny-gpt2",
             "9e8d7c6b": self.activations(),
             "owner/name": LLAMA,
             "my/model": LLAMA,
