@@ -9,13 +9,13 @@ interface Props {
   position: number;
 }
 
-/** A text whose tokens are marked by how active a feature is on them; the most active one is underlined too. */
+/** A text in one paragraph, its tokens marked by how active a feature is on them; the most active one is underlined. */
 export function Highlighted({ tokens, largest, position }: Props) {
   return (
     <p className={classes.passage}>
       {tokens.map(({ text, activation }, place) =>
         activation === 0 ? (
-          <span key={place}>{text}</span>
+          <span key={place}>{inline(text)}</span>
         ) : (
           <mark
             key={place}
@@ -25,10 +25,14 @@ export function Highlighted({ tokens, largest, position }: Props) {
               { "--share": `${Math.round(45 * Math.min(1, Math.abs(activation / largest)))}%` } as React.CSSProperties
             }
           >
-            {text}
+            {inline(text)}
           </mark>
         ),
       )}
     </p>
   );
+}
+
+function inline(text: string): string {
+  return text.replaceAll("\n", "↵");
 }
