@@ -201,6 +201,17 @@ def test_a_version_that_was_deleted_is_fetched_again(lab: Lab) -> None:
     assert lab.versions.rollback_plan(again).id == new, "and forth"
 
 
+def test_the_version_before_gets_the_name_of_one_that_is_deleted(lab: Lab) -> None:
+    old = lab.pull()
+    lab.move(README__md="Second.")
+    new = lab.versions.update(old)
+    lab.work(new)
+    model_actions.delete_model(lab.database, new)
+    assert (lab.in_use(), lab.ref()) == (old, lab.row(old).commit)
+    model_actions.delete_model(lab.database, old)
+    assert not lab.cache.has_ref(MODEL_ID, "main")
+
+
 def test_a_named_commit(lab: Lab) -> None:
     rows = [lab.pull()]
     for text in ("Second.", "Third."):

@@ -15,6 +15,7 @@ from modelyard.schemas.model import InstalledFile, InstalledFiles
 from modelyard.services.deletion_plan import confirmed_plan, plan_row, plan_rows
 from modelyard.services.model_files import FilesOnDisk, look_at_files, manifest, next_work
 from modelyard.services.model_service import ModelService
+from modelyard.services.versions import Versions, name_in_cache
 
 CANCEL_WAIT_SECONDS = 5.0
 
@@ -154,14 +155,19 @@ def finish_removal(database: Database, row_id: str) -> None:
     with database.reading() as session:
         model = ModelService(session).find(row_id)
     if model is not None:
-        found = look_at_files(models.cache, model)
+        found, heir = look_at_files(models.cache, model), None
         with database.session() as session:
             models = ModelService(session)
             model = models.find(row_id)
             if model is not None and refused is None:
+                is_deleted = model.status is ModelStatus.DELETING
                 models.deletion.end_removal(model, found)
+                heir = Versions(session).current(model) if is_deleted else None
             elif model is not None and refused is not None:
                 models.deletion.give_up_removal(model, found, refused)
+        # The branch's name in the cache went with the version that it meant.
+        if heir is not None and not models.cache.has_ref(heir.model_id, heir.revision):
+            name_in_cache(models.cache, heir)
     if refused is not None:
         raise refused
 

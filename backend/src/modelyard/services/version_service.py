@@ -29,7 +29,7 @@ from modelyard.services.model_files import bytes_to_fetch, manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL
 from modelyard.services.update_service import Branch, UpdateService, require_branch
-from modelyard.services.versions import Versions
+from modelyard.services.versions import Versions, name_in_cache
 
 _SHORTEST_COMMIT = 7
 
@@ -217,9 +217,7 @@ class VersionService:
             current = versions.current(row)
             if current is None or current.id != row.id:
                 versions.choose(row)
-        here = self.cache.snapshot_path(row.model_id, row.commit).is_dir()
-        if here and row.converted_from is None and row.follows_branch:
-            self.cache.write_ref(row.model_id, row.revision, row.commit)
+        name_in_cache(self.cache, row)
 
     def _take_over_when_ready(self, row_id: str) -> None:
         with self.database.session() as session:

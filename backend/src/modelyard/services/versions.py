@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Row, bindparam, func, select, update
 from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import database_now, utc_now
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model, ModelStatus
 
 Group = tuple[str, str, str, str | None]
@@ -83,6 +84,13 @@ class Versions:
     def _touch(self, row_ids: Iterable[str]) -> None:
         ids: Collection[str] = list(row_ids)
         self.session.execute(update(Model).where(Model.id.in_(ids)).values(updated_at=utc_now()))
+
+
+def name_in_cache(cache: HubCache, row: Model) -> None:
+    """Have a row's branch mean its version for others that read the Hugging Face cache, too. Raises StorageError."""
+    here = cache.snapshot_path(row.model_id, row.commit).is_dir()
+    if here and row.converted_from is None and row.follows_branch:
+        cache.write_ref(row.model_id, row.revision, row.commit)
 
 
 def _group(row: Any) -> Group:

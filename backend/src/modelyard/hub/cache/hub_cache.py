@@ -60,6 +60,11 @@ class HubCache(CacheLayout):
             )
         disk.write_atomically(path, disk.unique_beside(path), commit.encode())
 
+    def has_ref(self, repo_id: str, revision: str) -> bool:
+        """Return whether `revision` is the name of a commit here."""
+        validate_revision(revision)
+        return os.path.lexists(self.repo_folder(repo_id) / "refs" / revision)
+
     def link(self, repo_id: str, commit: str, file: RemoteFile) -> None:
         """Make a published blob appear under its name in the snapshot (a copy where links cannot be made).
 
