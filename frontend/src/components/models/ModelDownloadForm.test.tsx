@@ -234,7 +234,7 @@ it("says that a model does not exist, and first how to find another", async () =
   show("nope/none");
   const alert = (await screen.findByText("Model nope/none not found on this Hub")).closest("[role=alert]");
   expect(alert).toHaveTextContent(
-    "Model nope/none not found on this HubCheck the spelling. Search for similar namesTry againSet a token",
+    "Model nope/none not found on this HubCheck the spelling. More about this errorSearch for similar namesTry againSet a token",
   );
   const similar = screen.getByRole("link", { name: "Search for similar names" });
   expect(similar).toHaveAttribute("href", "/models?view=hub&find=none");
