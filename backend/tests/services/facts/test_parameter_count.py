@@ -66,6 +66,7 @@ def test_what_is_counted_and_what_is_said_of_the_rest(
         ((EMBEDDING, BODY, Tensor("vision.layers.5.mlp.weight", "BF16", (9000,))), 0),
         ((EMBEDDING, BODY, Tensor("model.rotary.inv_freq", "F32", (3,))), 0),
         ((EMBEDDING, Tensor(BODY.name, "BF16", (9_997,))), 3),
+        ((EMBEDDING, Tensor(BODY.name, "BF16", (9_997,)), Tensor("layers.0.rotary.inv_freq", "BF16", (3,))), 0),
         ((EMBEDDING,), 10_000),
         ((EMBEDDING, TWIN), 10_000),
         ((EMBEDDING, Tensor("mtp.layers.0.mlp.weight", "BF16", (10_000,))), 10_000),

@@ -64,7 +64,7 @@ class Count:
 
 def count_parameters(described: Described, tensors: Sequence[Tensor], num_layers: int | None, same: Compare) -> Count:
     """Count what transformers makes of the tensors in the weight files; none where nobody looked into them."""
-    loaded, left_out = _without_ignored(tensors, described.ignored, num_layers)
+    loaded, ignored, left_out = _without_ignored(tensors, described.ignored, num_layers)
     held = sum(tensor.elements for tensor in loaded)
     names = {tensor.name: tensor for tensor in loaded}
     total, untied_bytes, doubt = described.num_parameters, 0, None
@@ -81,8 +81,9 @@ def count_parameters(described: Described, tensors: Sequence[Tensor], num_layers
             doubt = f"config.json ties {twin.name} to {source.name} and the weight files hold both: they may differ"
     if tensors and abs(held - total) > CROSS_CHECK_FRACTION * total:
         doubt = f"the weight files hold {held:,} parameters, the configuration describes {total:,}"
-    # Files may hold a little more, as buffers are no parameters. Whatever is less is missing.
-    lacking = max(0, total - held) if tensors else 0
+    # Files may hold a little more, as buffers are no parameters. Whatever is less is missing. A pattern for what is
+    # ignored may fit names of parameters as well, which are loaded: `attn.bias` that of `c_attn.bias`.
+    lacking = max(0, total - held - ignored) if tensors else 0
     return Count(total, untied_bytes, lacking, doubt, _sentence(left_out))
 
 
@@ -101,15 +102,20 @@ def parameter_count(
 
 def _without_ignored(
     tensors: Sequence[Tensor], patterns: Sequence[str], num_layers: int | None
-) -> tuple[list[Tensor], dict[str, int]]:
-    """The tensors that are loaded, and the elements of the others by the part of the model they belong to."""
+) -> tuple[list[Tensor], int, dict[str, int]]:
+    """The tensors that are loaded, the elements of those that a pattern leaves out, and the elements of all that are
+    left out by the part of the model they belong to.
+    """
     ignored = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
-    loaded, others = list[Tensor](), list[tuple[Tensor, str | None]]()
+    loaded, others, by_pattern = list[Tensor](), list[tuple[Tensor, str | None]](), 0
     for tensor in tensors:
         layer = _LAYER.match(tensor.name)
         beyond = layer[1] if layer is not None and num_layers is not None and int(layer[2]) >= num_layers else None
-        if beyond or _MTP.search(tensor.name) or (ignored and ignored.search(tensor.name)):
+        if beyond or _MTP.search(tensor.name):
             others.append((tensor, beyond))
+        elif ignored and ignored.search(tensor.name):
+            others.append((tensor, None))
+            by_pattern += tensor.elements
         else:
             loaded.append(tensor)
     counted = {_part(tensor) for tensor in loaded}
@@ -119,7 +125,7 @@ def _without_ignored(
         if part in counted:  # only something within it is left out
             part = _NUMBER.sub(".*", tensor.name)
         left_out[part] = left_out.get(part, 0) + tensor.elements
-    return loaded, left_out
+    return loaded, by_pattern, left_out
 
 
 def _part(tensor: Tensor) -> str:
