@@ -76,7 +76,7 @@ def pull(
         raise typer.BadParameter("It needs a quantized copy: add -q 8bit or -q 4bit.", param_hint="--drop-original")
     names = [*(models or ()), *(read_list(file) if file is not None else ())]
     if not all(name.strip() for name in names):
-        raise typer.BadParameter("A name is empty.", param_hint="MODEL_ID")
+        raise typer.BadParameter("A name is empty. Give a model's name, such as owner/name.", param_hint="MODEL_ID")
     if not names:
         raise typer.BadParameter("Name a model, or a file with names: -f FILE.", param_hint="MODEL_ID")
     client = connect(context)

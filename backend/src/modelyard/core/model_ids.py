@@ -4,9 +4,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from modelyard.core.errors import InvalidRequest
 
 HF_SCHEME = "hf://"
@@ -97,6 +94,10 @@ def _parse_address(text: str, endpoint: str | None) -> ModelReference:
 
 
 def _checked(model_id: str) -> str:
+    # Commands that only ask the server need the words above, and start without huggingface_hub.
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
         validate_repo_id(model_id)
     except HFValidationError as error:
