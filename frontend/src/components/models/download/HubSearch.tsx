@@ -29,6 +29,8 @@ export function HubSearch({ text, invalid, current, onText, onPick }: HubSearchP
   const search = useResource(
     settled ? null : `search:${query}`,
     async (signal) => (await searchHub({ q: query, limit: 10 }, signal)).items,
+    // What was found stays until more is known: an option that somebody has moved to is not lost.
+    "search",
   );
   const hub = useSystemStore((state) => state.system?.hub);
   const items = new Map((search.data ?? []).map((item) => [item.model_id, item]));
@@ -77,7 +79,7 @@ export function HubSearch({ text, invalid, current, onText, onPick }: HubSearchP
             Search is not available: {search.problem.message} “Look up” works with a full name.
           </Text>
         ))}
-      {search.data?.length === 0 && query !== "" && !invalid && (
+      {search.data?.length === 0 && !search.loading && query !== "" && !invalid && (
         <Text size="xs" c="dimmed">
           No results for “{query}”.{" "}
           {parseModelReference(query) === null ? HOW_TO_WRITE : "“Look up” tries exactly this name."}
