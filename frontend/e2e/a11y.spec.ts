@@ -85,10 +85,11 @@ test("a model, every tab", async ({ page }) => {
 });
 
 test("trying a model", async ({ page }) => {
+  test.setTimeout(240_000);
   await page.goto(`/models/${id}?tab=try`);
   await page.getByRole("textbox", { name: "Text to continue" }).fill("The capital of France is");
   await page.keyboard.press("Enter");
-  await expect(page.getByText(/first token after/)).toBeVisible({ timeout: 60_000 });
+  await expect(page.getByText(/first token after/)).toBeVisible({ timeout: 120_000 });
   await page.getByRole("button", { name: "Settings" }).click();
   await expectAccessible(page);
 });

@@ -16,7 +16,7 @@ function corpus(rows: number): Buffer {
 }
 
 test("plans, trains, cancels, resumes and deletes", async ({ page, request }) => {
-  test.setTimeout(300_000);
+  test.setTimeout(700_000);
   const failures: string[] = [];
   page.on("pageerror", (error) => failures.push(error.message));
   const id = await readySample(request, SMALL_SAMPLE);
@@ -52,7 +52,9 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   await expect.poll(share, { timeout: 90_000 }).toBeGreaterThan(0);
   const before = await share();
   await expect.poll(share).toBeGreaterThan(before);
-  await expect(page.getByRole("img", { name: /^Explained variance, held-out text: from / })).toBeVisible();
+  await expect(page.getByRole("img", { name: /^Explained variance, held-out text: from / })).toBeVisible({
+    timeout: 60_000,
+  });
   const log = page.getByLabel("Lines of the log");
   await expect(log).toContainText("training with sae-lens");
   await expectAccessible(page);
@@ -69,7 +71,7 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
 
   await page.getByRole("link", { name: "Training" }).first().click();
   const row = page.getByRole("listitem").filter({ hasText: "tiny-gpt2" }).first();
-  await expect(row.getByText("Completed")).toBeVisible({ timeout: 180_000 });
+  await expect(row.getByText("Completed")).toBeVisible({ timeout: 400_000 });
   await row.getByRole("link").first().click();
   const result = page.getByRole("region", { name: "Result" });
   await expect(result.getByLabel("Code for a notebook")).toContainText("SAE.load_from_disk(");
