@@ -15531,7 +15531,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `extra_missing`, `base_missing`, `not_ready`, `sae_engine_missing`, `conflict` */
+            /** @description Conflict: `not_ready`, `base_missing`, `extra_missing`, `sae_engine_missing`, `conflict` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15549,7 +15549,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture`, `unsupported_adapter`, `template_failed`, `context_length_exceeded`, `needs_custom_code`, `no_weights`, `no_tokenizer`, `invalid_repository`, `training_incompatible` */
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_adapter`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `unsupported_architecture`, `needs_custom_code`, `training_incompatible` */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -56,7 +56,7 @@ def list_features(
     "/for-text",
     summary="Features of a text",
     responses=problems(
-        *(set(WITH_A_MODEL) - {errors.ModelNotFound}),
+        *(kind for kind in WITH_A_MODEL if kind is not errors.ModelNotFound),
         errors.SaeNotFound,
         errors.SaeEngineMissing,
         errors.TrainingIncompatible,
