@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, ModelyardError
-from modelyard.core.model_ids import HF_SCHEME
+from modelyard.core.model_ids import HF_SCHEME, names_version
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 SUGGESTIONS = 3
-SHORTEST_COMMIT = 7
 
 
 class Ambiguous(ModelyardError):
@@ -65,7 +64,7 @@ def _named(rows: "Sequence[ModelResponse]", text: str, quantization: str | None)
         raise ModelNotFound(f"There is no model {name!r} here.", hint=_meant(name, rows))
     if revision:
         there = ", ".join(sorted({f"{row['revision']} ({row['commit'][:12]})" for row in found}))
-        found = [row for row in found if _is_at(row, revision)]
+        found = [row for row in found if names_version(revision, row["revision"], row["commit"])]
         if not found:
             raise ModelNotFound(f"{name} is here at {there}, not at {revision}.")
     wanted = [row for row in found if quantization in (None, row["quantization"])]
@@ -73,12 +72,6 @@ def _named(rows: "Sequence[ModelResponse]", text: str, quantization: str | None)
         there = ", ".join(sorted({row["quantization"] for row in found}))
         raise ModelNotFound(f"{name} is here in precision {there}, not {quantization}.")
     return wanted
-
-
-def _is_at(row: "ModelResponse", revision: str) -> bool:
-    if revision == row["revision"]:
-        return True
-    return len(revision) >= SHORTEST_COMMIT and row["commit"].startswith(revision)
 
 
 def _in_use(rows: "list[ModelResponse]", *, unfinished: bool = False) -> "list[ModelResponse]":

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from modelyard.core.errors import ModelyardError
 from modelyard.core.printable import printable, printable_json
 
 Cell = str | Text | None
@@ -37,6 +38,11 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Print a remark on stderr, so that it never ends up in a pipe."""
     err().print(printable(text), soft_wrap=True)
+
+
+def note_failure(name: str, error: ModelyardError) -> None:
+    """Print on stderr why nothing came of one of several."""
+    note(f"{name}: {error.message} {error.hint or ''}".rstrip())
 
 
 def print_json(answer: object) -> None:

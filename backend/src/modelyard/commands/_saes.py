@@ -12,6 +12,7 @@ from modelyard.commands._connect import Json
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import DtypeName
 from modelyard.commands._progress import display, left_to_the_server
+from modelyard.commands.train import dataset_choice
 from modelyard.core.errors import Conflict, InvalidRequest, SaeNotFound
 
 if TYPE_CHECKING:
@@ -54,6 +55,29 @@ def find_sae(client: "ApiClient", text: str) -> "SaeResponse":
     if len(found) > 1:
         raise InvalidRequest(f"{text} may mean {len(found)} of them.", hint=f"Give more of the id; {_LIST_IT}")
     return found[0]
+
+
+def read_text(
+    client: "ApiClient",
+    sae: str,
+    work: str,
+    dataset: Path,
+    column: str | None,
+    *,
+    model: str | None,
+    upload: bool,
+    detach: bool,
+    **options: Any,
+) -> "SaeResponse":
+    """Start the `work` of an SAE that reads a text, such as `evaluate`, and follow it unless it is to be detached.
+
+    Raises SaeNotFound, InvalidRequest, ApiError, Conflict.
+    """
+    found = find_sae(client, sae)
+    request = given(model_id=row_id(client, model), **options)
+    request["dataset"] = dataset_choice(client, dataset, column, upload=upload)
+    now: SaeResponse = client.post(f"/saes/{found['id']}/{work}", request)
+    return now if detach else follow_work(client, now)
 
 
 def follow_work(client: "ApiClient", sae: "SaeResponse") -> "SaeResponse":

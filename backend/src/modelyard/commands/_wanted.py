@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from modelyard.commands._connect import asking_the_hub
-from modelyard.commands._output import note
+from modelyard.commands._output import note, note_failure
 from modelyard.commands._plan import Step
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import InvalidRequest, ModelyardError
@@ -71,7 +71,7 @@ def plan_downloads(client: "ApiClient", requests: "list[Json]") -> tuple[list[St
             if len(requests) == 1:
                 raise
             failed = True
-            note(f"{name}: {error.message} {error.hint or ''}".rstrip())
+            note_failure(name, error)
             continue
         copy = [] if request["quantization"] == "none" else [f"A {request['quantization']} copy is made of it."]
         gguf = next((file for file in found["gguf_files"] if file["path"] == request["gguf_file"]), None)

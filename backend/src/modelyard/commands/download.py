@@ -19,7 +19,7 @@ from modelyard.commands._options import (
     RevisionOption,
     WhichQuantization,
 )
-from modelyard.commands._output import note, print_json, say
+from modelyard.commands._output import note, note_failure, print_json, say
 from modelyard.commands._plan import changes, print_plan
 from modelyard.commands._progress import follow
 from modelyard.commands._wanted import address, expand, plan_downloads, read_list
@@ -143,7 +143,7 @@ def _pull_all(context: typer.Context, client: "ApiClient", requests: "list[Json]
             raise
         except ModelyardError as error:
             failed.append(request["model_id"])
-            note(f"{request['model_id']}: {error.message} {error.hint or ''}".rstrip())
+            note_failure(request["model_id"], error)
         else:
             rows.append(row)
             if not as_json:

@@ -22,11 +22,10 @@ from modelyard.commands._saes import (
     SaeArgument,
     UploadOption,
     find_sae,
-    follow_work,
     given,
+    read_text,
     row_id,
 )
-from modelyard.commands.train import dataset_choice
 from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
         FeaturePassage,
         SaeFeature,
         SaeFeaturePage,
-        SaeResponse,
         SaeTextFeatures,
         TextToken,
         TokenEffect,
@@ -75,13 +73,10 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Have the model read a text, and note where each feature is most active."""
-    client = connect(context)
-    found = find_sae(client, sae)
-    request = given(tokens=tokens, top=top, model_id=row_id(client, model), dtype=dtype, device=device)
-    request["dataset"] = dataset_choice(client, dataset, column, upload=upload)
-    now: SaeResponse = client.post(f"/saes/{found['id']}/features/build", request)
-    if not detach:
-        now = follow_work(client, now)
+    now = read_text(
+        connect(context), sae, "features/build", dataset, column, model=model, upload=upload, detach=detach,
+        tokens=tokens, top=top, dtype=dtype, device=device,
+    )  # fmt: skip
     facts = now["features"]
     if as_json:
         print_json(now)

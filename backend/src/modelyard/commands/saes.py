@@ -24,10 +24,8 @@ from modelyard.commands._saes import (
     all_saes,
     find_sae,
     follow_work,
-    given,
-    row_id,
+    read_text,
 )
-from modelyard.commands.train import dataset_choice
 from modelyard.core.environment import expand_home
 
 if TYPE_CHECKING:
@@ -115,13 +113,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Judge a sparse autoencoder on a text: how much it explains, and what the model loses with it."""
-    client = connect(context)
-    found = find_sae(client, sae)
-    request = given(tokens=tokens, model_id=row_id(client, model), dtype=dtype, device=device)
-    request["dataset"] = dataset_choice(client, dataset, column, upload=upload)
-    judged: SaeResponse = client.post(f"/saes/{found['id']}/evaluate", request)
-    if not detach:
-        judged = follow_work(client, judged)
+    judged = read_text(
+        connect(context), sae, "evaluate", dataset, column, model=model, upload=upload, detach=detach,
+        tokens=tokens, dtype=dtype, device=device,
+    )  # fmt: skip
     if as_json:
         print_json(judged)
     elif detach:

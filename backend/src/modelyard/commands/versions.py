@@ -9,14 +9,14 @@ from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, asking_the_hub, connect
 from modelyard.commands._find_model import describe, find_row, find_versions_in_use
 from modelyard.commands._options import OWN_PANEL, JsonOption, ModelArgument, PlanOption, WhichQuantization
-from modelyard.commands._output import note, print_json, say
+from modelyard.commands._output import note, note_failure, print_json, say
 from modelyard.commands._plan import Step, print_plan
 from modelyard.commands._progress import follow, left_to_the_server
 from modelyard.core.errors import Conflict, ModelyardError, NotReady
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse, UpdatePlan
-    from modelyard.client.api_client import ApiClient
+    from modelyard.client.api_client import ApiClient, Json
 
 _AGAIN = "The version before stays in use; the same command continues from there."
 
@@ -68,7 +68,7 @@ def update(
                 done.append(_update(client, row, found))
             except ModelyardError as error:
                 failed = True
-                note(f"{describe(row)}: {error.message} {error.hint or ''}".rstrip())
+                note_failure(describe(row), error)
         if as_json:
             print_json(done)
     if not planned and not models and not failed and not as_json:
@@ -95,11 +95,7 @@ def rollback(
     if plan:
         print_plan([_step("roll back", row, found)], as_json=as_json)
         return
-    with left_to_the_server(f"The server continues. `modelyard show {row['id'][:8]}` shows which version is in use."):
-        new: ModelResponse = client.post(f"/models/{row['id']}/rollback", {"commit": to})
-        if new["status"] != "ready":
-            note(f"{_format.size(found['fetch_bytes'])} to download.")
-            new = follow(client, new, again=_AGAIN)
+    new = _use(client, row, "rollback", {"commit": to}, remark=f"{_format.size(found['fetch_bytes'])} to download.")
     if as_json:
         print_json(new)
     else:
@@ -167,11 +163,21 @@ def changes(plan: "UpdatePlan") -> str:
     return f"{', '.join(names)} {'differs' if len(names) == 1 and names[0] != 'weights' else 'differ'}"
 
 
+def _use(
+    client: "ApiClient", row: "ModelResponse", verb: str, body: "Json | None" = None, *, remark: str | None = None
+) -> "ModelResponse":
+    """Have another version used, and follow its work; `remark` is said where there is some."""
+    with left_to_the_server(f"The server continues. `modelyard show {row['id'][:8]}` shows which version is in use."):
+        new: ModelResponse = client.post(f"/models/{row['id']}/{verb}", body)
+        if new["status"] != "ready":
+            if remark is not None:
+                note(remark)
+            new = follow(client, new, again=_AGAIN)
+    return new
+
+
 def _update(client: "ApiClient", row: "ModelResponse", plan: "UpdatePlan") -> "ModelResponse":
     note(f"{describe(row)}: {changes(plan)}, {_format.size(plan['fetch_bytes'])} to download.")
-    with left_to_the_server(f"The server continues. `modelyard show {row['id'][:8]}` shows which version is in use."):
-        new: ModelResponse = client.post(f"/models/{row['id']}/update")
-        if new["status"] != "ready":
-            new = follow(client, new, again=_AGAIN)
+    new = _use(client, row, "update")
     note(f"{row['model_id']} is at {new['commit'][:12]} now. `modelyard rollback {new['id'][:8]}` returns.")
     return new

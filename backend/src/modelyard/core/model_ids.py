@@ -7,6 +7,9 @@ from urllib.parse import unquote, urlsplit
 from modelyard.core.errors import InvalidRequest
 
 HF_SCHEME = "hf://"
+SHORTEST_COMMIT = 7
+"""So many characters of a commit name it."""
+
 HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
 _HINT = "Give owner/name, a bare name such as gpt2, hf://owner/name, or the address of a model's page on the Hub."
 _PAGES_OF_A_REVISION = ("tree", "blob", "resolve", "raw", "blame", "commit", "commits")
@@ -33,6 +36,11 @@ def parse_model_reference(text: str, *, endpoint: str | None = None) -> ModelRef
     if "://" in text or text.split("/", 1)[0].lower() in HUB_HOSTS:
         return _parse_address(text, endpoint)
     return ModelReference(_checked(text))
+
+
+def names_version(text: str, revision: str, commit: str) -> bool:
+    """Return whether a text names a version by its branch, its commit, or the commit's beginning."""
+    return text in (revision, commit) or (len(text) >= SHORTEST_COMMIT and commit.startswith(text))
 
 
 COLLECTION_SCHEME = "collection:"

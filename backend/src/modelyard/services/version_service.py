@@ -10,6 +10,7 @@ from functools import partial
 
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict
+from modelyard.core.model_ids import SHORTEST_COMMIT
 from modelyard.core.paths import open_inside
 from modelyard.core.storage import storage_errors
 from modelyard.hub.answer_limits import MAX_ANSWER_BYTES
@@ -30,8 +31,6 @@ from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL
 from modelyard.services.update_service import Branch, UpdateService, require_branch
 from modelyard.services.versions import Versions, name_in_cache
-
-_SHORTEST_COMMIT = 7
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class VersionService:
         with self.database.reading() as session:
             versions = Versions(session).of(row)
         exact = next((each for each in versions if commit in (each.hub_commit, each.commit)), None)
-        if exact is not None or len(commit) < _SHORTEST_COMMIT:
+        if exact is not None or len(commit) < SHORTEST_COMMIT:
             return exact
         return next((each for each in versions if each.hub_commit.startswith(commit)), None)
 

@@ -1,6 +1,6 @@
 """The pages of an SAE's features in one SQLite file, which a child process writes once. Needs no torch.
 
-A passage keeps only the tokens on which its feature is active, so a file takes about a kilobyte per feature.
+A passage keeps only the tokens on which its feature is active, so a file takes about two kilobytes per feature.
 """
 
 import json

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from modelyard.core.errors import Conflict, InvalidRequest, ModelNotFound, NotReady
+from modelyard.core.model_ids import names_version
 from modelyard.models import Model, ModelKind, ModelStatus, Quantization
 from modelyard.services.adapters import facts_of, fits
 from modelyard.services.inference.served import Served
@@ -19,7 +20,6 @@ _NAME = re.compile(
     r"(?P<model_id>[^@:+\s]+)(?:@(?P<revision>[^:\s]+?))?(?::(?P<quantization>[^:+\s]+))?(?:\+(?P<adapter>[^@:+\s]+))?"
 )
 _PRECISIONS = {"8bit": Quantization.EIGHT_BIT, "4bit": Quantization.FOUR_BIT, None: Quantization.NONE}
-_SHORTEST_COMMIT = 7
 NEAREST = 3
 
 
@@ -49,10 +49,7 @@ class ModelName:
         """Return whether a row of the repository is of this revision and precision."""
         if row.quantization is not self.quantization:
             return False
-        named = self.revision
-        if named is None or named in (row.revision, row.commit):
-            return True
-        return len(named) >= _SHORTEST_COMMIT and row.commit.startswith(named)
+        return self.revision is None or names_version(self.revision, row.revision, row.commit)
 
 
 def find_served(session: Session, text: str, adapter: str | None = None) -> Served:
