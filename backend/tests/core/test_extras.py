@@ -11,7 +11,7 @@ from modelyard.core import extras
 from modelyard.core.errors import ExtraMissing, SaeEngineMissing, error_from
 from modelyard.core.extras import Extra
 
-OF_THE_PROJECT = {"all", "build", "dev"}
+OF_THE_PROJECT = {"all", "build", "dev", "docs", "mutants"}
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,9 @@ def read_list(file: str) -> list[str]:
                 text = content.read(MAX_LIST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidRequest(f"{file} cannot be read: {reason}.") from error
+        raise InvalidRequest(
+            f"{file} cannot be read: {reason}.", hint="Name a text file, or pipe the names in and name -."
+        ) from error
     lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
     names = list(dict.fromkeys(line for line in lines if line))
     if not names:
