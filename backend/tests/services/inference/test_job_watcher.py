@@ -66,9 +66,9 @@ async def test_each_hears_of_its_own_job(database: Database) -> None:
     assert (await text_of(watches[1], "the end")).state is JobState.DONE
     for states in watches:
         await states.aclose()
-    assert watcher._task is not None
     async with asyncio.timeout(WAIT_SECONDS):
-        await watcher._task
+        while watcher._thread is not None:
+            await asyncio.sleep(job_watcher.CHECK_SECONDS)
 
 
 @pytest.mark.anyio
@@ -77,7 +77,7 @@ async def test_an_embedded_database_is_looked_at_when_it_was_written(
 ) -> None:
     if database.file is None:
         pytest.skip("a database server does not tell")
-    for name in ("POLL_SECONDS", "FIRST_POLL_SECONDS", "QUIET_SECONDS"):
+    for name in ("POLL_SECONDS", "QUIET_SECONDS"):
         monkeypatch.setattr(job_watcher, name, WAIT_SECONDS * 2)
     watcher, job_id = JobWatcher(database), queued(database)
     states = watcher.watch(job_id)
@@ -91,7 +91,7 @@ async def test_an_embedded_database_is_looked_at_when_it_was_written(
         return look(watches)
 
     monkeypatch.setattr(watcher, "_look", counted)
-    await asyncio.sleep(job_watcher.CHECK_SECONDS * 10)
+    await asyncio.sleep(job_watcher.FIRST_SECONDS * 10)
     assert not looks
     await asyncio.to_thread(write, database, job_id, "text")
     assert (await text_of(states, "text")).id == job_id
@@ -102,7 +102,7 @@ async def test_an_embedded_database_is_looked_at_when_it_was_written(
 @pytest.mark.anyio
 async def test_one_query_looks_at_all_jobs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each answer that is waited for would otherwise cost a query of its own, twenty times a second."""
-    for name in ("POLL_SECONDS", "FIRST_POLL_SECONDS", "QUIET_SECONDS"):
+    for name in ("POLL_SECONDS", "FIRST_SECONDS", "QUIET_SECONDS"):
         monkeypatch.setattr(job_watcher, name, WAIT_SECONDS)  # none but this test's look, after the first ones
     watcher = JobWatcher(database)
     watches = [watcher.watch(queued(database)) for _ in range(8)]
@@ -143,6 +143,34 @@ async def test_a_job_that_is_gone_ends_its_watch_alone(database: Database) -> No
             await anext(gone)
         assert (await anext(kept)).state is JobState.QUEUED
     await kept.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_job_that_goes_later_ends_its_watch(database: Database) -> None:
+    job_id = queued(database)
+    states = JobWatcher(database).watch(job_id)
+    async with asyncio.timeout(WAIT_SECONDS):
+        assert (await anext(states)).state is JobState.QUEUED
+        with database.session() as session:
+            session.delete(session.get_one(Job, job_id))
+        with pytest.raises(Conflict):
+            await text_of(states, "never")
+
+
+@pytest.mark.anyio
+async def test_two_who_wait_for_one_job_hear_the_same(database: Database) -> None:
+    watcher, job_id = JobWatcher(database), queued(database)
+    first = watcher.watch(job_id)
+    async with asyncio.timeout(WAIT_SECONDS):
+        await anext(first)
+        await asyncio.to_thread(write, database, job_id, "text")
+        await text_of(first, "text")
+        second = watcher.watch(job_id)
+        await text_of(second, "text")
+        await asyncio.to_thread(write, database, job_id, "more", ends=True)
+        for states in (first, second):
+            assert (await text_of(states, "more")).ended
+            await states.aclose()
 
 
 @pytest.mark.anyio
