@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modelyard.client.progress import Display, Shown, amounts, speed
 from modelyard.core.bundle_tar import part_name, whole_name
 from modelyard.core.errors import AlreadyExists, ChecksumMismatch, Conflict, DatabaseUnavailable, InvalidRequest
-from modelyard.core.storage import require_room_for, storage_errors
+from modelyard.core.storage import ensure_free, storage_errors
 from modelyard.core.units import size
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def fetch_parts(client: "ApiClient", bundle: "BundleResponse", output: Path, dis
             done += part["size_bytes"]
         elif unfinished.exists():
             done += unfinished.stat().st_size
-    require_room_for(output.parent, bundle["size_bytes"] - done)
+    ensure_free(output.parent, bundle["size_bytes"] - done, hint="Free space, or choose another disk.")
     progress = _Moved("fetching", bundle["name"], done, bundle["size_bytes"], display)
     for number, (path, part) in enumerate(zip(paths, parts, strict=True), 1):
         if path.exists():

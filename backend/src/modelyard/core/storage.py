@@ -68,7 +68,7 @@ def disk_full(path: Path | None, kind: type[DiskFull] = DiskFull, *, limited: bo
             hint="Raise it, or free space; work that was under way keeps what it has and resumes by itself.",
             folder=str(folder),
         )
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     return kind(f"The disk is full: {folder} has {units.size(free)} free.", folder=str(folder), free_bytes=free)
 
 
@@ -120,15 +120,34 @@ def require_room(folder: Path, size_bytes: int = PROBE_BYTES) -> None:
             probe.unlink(missing_ok=True)
 
 
-def require_room_for(folder: Path, size_bytes: int) -> None:
-    """Raise DiskFull unless the disk of an existing folder has `size_bytes` free."""
-    free = shutil.disk_usage(folder).free
-    if free < size_bytes:
-        raise DiskFull(
-            f"{units.size(size_bytes)} are needed, but the disk of {folder} has {units.size(free)} free.",
-            hint="Free space, or choose another disk.",
-            folder=str(folder),
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes this process may still write to the disk of a folder, which need not exist yet."""
+    return shutil.disk_usage(nearest_folder(folder)).free
+
+
+def ensure_free(folder: Path, needed_bytes: int, *, reserve_bytes: int = 0, hint: str | None = None) -> None:
+    """Raise DiskFull unless `needed_bytes` fit and `reserve_bytes` remain after that."""
+    free = free_bytes(folder)
+    if free >= needed_bytes + reserve_bytes:
+        return
+    if needed_bytes:
+        reserve = f" and {units.size(reserve_bytes)} must stay free" if reserve_bytes else ""
+        message = (
+            f"{units.size(needed_bytes)} are needed{reserve}, but the disk of {folder} has {units.size(free)} free."
         )
+    else:
+        message = (
+            f"Only {units.size(free)} are left on the disk of {folder}; "
+            f"Modelyard stops at {units.size(reserve_bytes)}, so that others can write."
+        )
+    raise DiskFull(
+        message,
+        hint=hint,
+        folder=str(folder),
+        needed_bytes=needed_bytes,
+        free_bytes=free,
+        reserve_bytes=reserve_bytes,
+    )
 
 
 def sync(path: Path) -> None:

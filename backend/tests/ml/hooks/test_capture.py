@@ -239,7 +239,7 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_anything_runs(
     llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capture_run, "DISK_RESERVE_BYTES", 10**18)
-    with pytest.raises(DiskFull, match="The activations take"):
+    with pytest.raises(DiskFull, match="must stay free, but the disk of"):
         run_of(tmp_path, llama, Wanted({"a": "model.layers.0"})).plan(lambda: ROWS)
 
 

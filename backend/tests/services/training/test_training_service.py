@@ -955,6 +955,11 @@ def test_data_sets_that_are_refused(tmp_path: Path, name: str, content: bytes, m
     assert not (tmp_path / "datasets").exists() or not list((tmp_path / "datasets").iterdir())
 
 
+def test_a_data_set_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull, match="must stay free"):
+        DatasetService(tmp_path).receive("a.txt", 2**60)
+
+
 @pytest.mark.sae
 def test_parquet(tmp_path: Path) -> None:
     import pyarrow

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from modelyard.core import units
-from modelyard.core.errors import Conflict, DiskFull
+from modelyard.core.errors import Conflict
 from modelyard.core.storage import storage_errors
 
 
@@ -63,36 +62,6 @@ def files_below(folder: Path) -> Iterator[Path]:
 def allocated_bytes(status: os.stat_result) -> int:
     """Return the bytes a file really takes: an unfinished one has holes."""
     return min(status.st_size, status.st_blocks * 512)
-
-
-def free_bytes(folder: Path) -> int:
-    """Return how many bytes this process may still write to the disk of a folder, which need not exist yet."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def ensure_free(folder: Path, needed_bytes: int, *, reserve_bytes: int) -> None:
-    """Raise DiskFull unless `needed_bytes` fit and `reserve_bytes` remain after that."""
-    free = free_bytes(folder)
-    if free < needed_bytes + reserve_bytes:
-        if needed_bytes:
-            reserve = f" and {units.size(reserve_bytes)} must stay free" if reserve_bytes else ""
-            message = (
-                f"{units.size(needed_bytes)} are needed{reserve}, but the disk of {folder} has {units.size(free)} free."
-            )
-        else:
-            message = (
-                f"Only {units.size(free)} are left on the disk of {folder}; "
-                f"Modelyard stops at {units.size(reserve_bytes)}, so that others can write."
-            )
-        raise DiskFull(
-            message,
-            folder=str(folder),
-            needed_bytes=needed_bytes,
-            free_bytes=free,
-            reserve_bytes=reserve_bytes,
-        )
 
 
 def make_folder(folder: Path, *, below: Path) -> None:

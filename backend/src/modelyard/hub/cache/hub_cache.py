@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.core.errors import Conflict
-from modelyard.core.storage import DISK_FULL, storage_error, storage_errors
+from modelyard.core.storage import DISK_FULL, ensure_free, free_bytes, storage_error, storage_errors
 from modelyard.hub.cache import deletion, disk, hashing, scan, sharing
 from modelyard.hub.cache.deletion import DeletionPlan
 from modelyard.hub.cache.layout import CacheLayout
@@ -153,11 +153,11 @@ class HubCache(CacheLayout):
 
     def free_bytes(self) -> int:
         """Return how many bytes this process may still write to the disk of the cache."""
-        return disk.free_bytes(self.cache_dir)
+        return free_bytes(self.cache_dir)
 
     def ensure_free(self, needed_bytes: int, *, reserve_bytes: int) -> None:
         """Raise DiskFull unless `needed_bytes` fit and `reserve_bytes` remain after that."""
-        disk.ensure_free(self.cache_dir, needed_bytes, reserve_bytes=reserve_bytes)
+        ensure_free(self.cache_dir, needed_bytes, reserve_bytes=reserve_bytes)
 
     def plan_deletion(
         self,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -12,10 +11,8 @@ from typing import Any
 
 import torch
 
-from modelyard.core import units
-from modelyard.core.errors import DiskFull
 from modelyard.core.private_files import open_private
-from modelyard.core.storage import DISK_RESERVE_BYTES, storage_errors, sync
+from modelyard.core.storage import DISK_RESERVE_BYTES, ensure_free, storage_errors, sync
 from modelyard.ml.hooks.capture import DTYPES, Rows, kept, pad_token, padded, rows_kept
 from modelyard.ml.hooks.direct import Wanted, prepare
 from modelyard.ml.hooks.tensor_file import Layout, TensorFile, WrittenFile, file_bytes, write
@@ -168,14 +165,12 @@ class CaptureRun:
 
     def _require_room(self, plan: Plan) -> None:
         there = sum(path.stat().st_size for path in self._folder.iterdir())
-        free = shutil.disk_usage(self._folder).free - DISK_RESERVE_BYTES
-        if plan.size_bytes - there > free:
-            raise DiskFull(
-                f"The activations take {units.size(plan.size_bytes)}, where {units.size(max(0, free))} are free in"
-                f" {self._folder.parent}, beside {units.size(DISK_RESERVE_BYTES)} that stay free.",
-                hint="Free space, or ask for fewer rows, positions or hook points, or for a smaller dtype.",
-                folder=str(self._folder.parent),
-            )
+        ensure_free(
+            self._folder.parent,
+            max(0, plan.size_bytes - there),
+            reserve_bytes=DISK_RESERVE_BYTES,
+            hint="Free space, or ask for fewer rows, positions or hook points, or for a smaller dtype.",
+        )
 
     def _written(self) -> dict[str, WrittenFile]:
         """Return the files of activations that are complete already."""

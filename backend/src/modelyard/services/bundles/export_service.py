@@ -11,7 +11,7 @@ from modelyard.core.bundle_tar import Member, part_name, part_sizes
 from modelyard.core.database import Database
 from modelyard.core.errors import AlreadyExists, ChecksumMismatch, DiskFull, InvalidRequest, NotReady
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import DISK_RESERVE_BYTES, storage_errors
+from modelyard.core.storage import DISK_RESERVE_BYTES, ensure_free, free_bytes, storage_errors
 from modelyard.hub.cache import disk
 from modelyard.models import Bundle, BundleKind, Model
 from modelyard.schemas.bundle import BundleCreate, BundledModelName, BundlePlan
@@ -40,13 +40,13 @@ class BundleExportService:
         size = selection.size_bytes
         refusal = None
         try:
-            self._require_room(size)
+            ensure_free(get_settings().bundles_folder, size, reserve_bytes=DISK_RESERVE_BYTES)
         except DiskFull as error:
             refusal = ErrorDetail.model_validate(error.as_dict())
         return BundlePlan(
             size_bytes=size,
             parts=len(part_sizes(size, request.split_bytes)),
-            free_bytes=disk.free_bytes(get_settings().bundles_folder),
+            free_bytes=free_bytes(get_settings().bundles_folder),
             models=_names(rows),
             refusal=refusal,
         )
@@ -63,7 +63,7 @@ class BundleExportService:
                 f"This bundle is here already ({existing.status}).", hint="Download its parts.", id=existing.id
             )
         size = selection.size_bytes
-        self._require_room(size)
+        ensure_free(get_settings().bundles_folder, size, reserve_bytes=DISK_RESERVE_BYTES)
         name = _file_name(rows)
         sizes = part_sizes(size, request.split_bytes)
         with self.database.session() as session:
@@ -97,7 +97,7 @@ class BundleExportService:
         content, members = manifest.dump(), manifest.members()
         names, sizes = [part["name"] for part in bundle.parts], [part["size_bytes"] for part in bundle.parts]
         with PartsWriter(folder, names, sizes) as writer:
-            disk.ensure_free(folder, bundle.size_bytes - writer.offset, reserve_bytes=DISK_RESERVE_BYTES)
+            ensure_free(folder, bundle.size_bytes - writer.offset, reserve_bytes=DISK_RESERVE_BYTES)
             counter = ReadProgress(reporter, "writing", bundle.size_bytes, len(members), before=writer.offset)
             _Writing(writer, counter).write_all(content, members, selection.sources, manifest)
         with self.database.session() as session:
@@ -141,9 +141,6 @@ class BundleExportService:
         parse_manifest(manifest.dump())  # nothing is written that no server would read
         disk.write_atomically(path, disk.unique_beside(path), manifest.dump(), durable=True)
         return manifest
-
-    def _require_room(self, size_bytes: int) -> None:
-        disk.ensure_free(get_settings().bundles_folder, size_bytes, reserve_bytes=DISK_RESERVE_BYTES)
 
 
 class _Writing:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelyard.core.bundle_tar import Member
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import remove_folder, storage_errors, sync
+from modelyard.core.storage import ensure_free, remove_folder, storage_errors, sync
 from modelyard.hub.cache import disk, hashing
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Quantization
@@ -69,7 +69,7 @@ class Targets:
         self._cache.ensure_free(sum(member.size_bytes for _, member in blobs), reserve_bytes=reserve_bytes)
         copies = sum(t.file.size for t in lacking if t.folder is not None)
         if copies:
-            disk.ensure_free(get_settings().artifacts_folder, copies, reserve_bytes=reserve_bytes)
+            ensure_free(get_settings().artifacts_folder, copies, reserve_bytes=reserve_bytes)
 
     def prepare(self) -> None:
         """Make the folders. Raises Conflict where one of them is a link, StorageError."""

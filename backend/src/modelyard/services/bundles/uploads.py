@@ -8,8 +8,7 @@ from pathlib import Path
 from modelyard.core.errors import Conflict, InvalidRequest
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import DISK_RESERVE_BYTES, storage_errors
-from modelyard.hub.cache import disk
+from modelyard.core.storage import DISK_RESERVE_BYTES, ensure_free, storage_errors
 from modelyard.schemas.bundle import BundleUpload
 
 KEPT_SECONDS = 7 * 86400.0
@@ -69,7 +68,7 @@ class ArrivingPiece:
                 received_bytes=received,
             )
         self._skip = min(received - piece.start, len(piece))
-        disk.ensure_free(folder, size_bytes - received, reserve_bytes=DISK_RESERVE_BYTES)
+        ensure_free(folder, size_bytes - received, reserve_bytes=DISK_RESERVE_BYTES)
         self._left = len(piece)
 
     def write(self, content: bytes) -> None:

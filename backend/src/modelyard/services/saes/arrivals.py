@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from modelyard.core.database import Database
-from modelyard.core.errors import AlreadyExists, DiskFull, InvalidRequest
+from modelyard.core.errors import AlreadyExists, InvalidRequest
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.paths import FoundFile, PathRules
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import DISK_RESERVE_BYTES, nearest_folder, remove_folder, storage_errors
+from modelyard.core.storage import DISK_RESERVE_BYTES, ensure_free, remove_folder, storage_errors
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.client import HubClient
 from modelyard.hub.model_info import HubModel
@@ -79,7 +79,7 @@ class SaeArrivals:
             )
         facts = read_facts(config or b"", name)
         size_bytes = sum(file.size_bytes for file in files)
-        _require_room(get_settings().saes_folder, size_bytes)
+        ensure_free(get_settings().saes_folder, size_bytes, reserve_bytes=DISK_RESERVE_BYTES)
         with self.database.session() as session:
             saes = SaeService(session)
             sae = saes.of_repository(endpoint, model.model_id, model.commit, path)
@@ -162,7 +162,7 @@ def _files_below(model: HubModel, path: str) -> list[RemoteFile]:
 
 def _copy(files: dict[str, FoundFile], target: Path) -> int:
     """Copy files into a new folder, which is there whole or not at all; returns their bytes. Raises StorageError."""
-    _require_room(target, sum(file.status.st_size for file in files.values()))
+    ensure_free(target, sum(file.status.st_size for file in files.values()), reserve_bytes=DISK_RESERVE_BYTES)
     partial, size = target.with_name(f"{target.name}.partial"), 0
     with storage_errors(target):
         partial.mkdir(parents=True, mode=0o700)
@@ -188,8 +188,3 @@ def _settle(snapshot: Path, target: Path, names: list[str]) -> None:
             os.link(os.path.realpath(snapshot / name), partial / name)
         remove_folder(target)
         partial.rename(target)
-
-
-def _require_room(folder: Path, size_bytes: int) -> None:
-    if shutil.disk_usage(nearest_folder(folder)).free < DISK_RESERVE_BYTES + size_bytes:
-        raise DiskFull(f"There is no room for the sparse autoencoder in {folder}.", hint="Free space, then retry.")

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import shutil
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,11 +11,11 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard.core.errors import Conflict, DatasetNotFound, DiskFull, InvalidRequest
+from modelyard.core.errors import Conflict, DatasetNotFound, InvalidRequest
 from modelyard.core.paths import PathRules
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import DISK_RESERVE_BYTES, storage_errors
+from modelyard.core.storage import DISK_RESERVE_BYTES, ensure_free, storage_errors
 from modelyard.models import ACTIVE_TRAINING_STATUSES, Training
 from modelyard.schemas.training import DatasetResponse, DatasetUser, StoredDataset
 from modelyard.services.training.paths import present_path
@@ -46,7 +45,7 @@ class DatasetService:
             )
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _require_room(self.folder, expected_bytes)
+        ensure_free(self.folder, expected_bytes, reserve_bytes=DISK_RESERVE_BYTES)
         return ArrivingDataset(self.folder, original)
 
     def remove_unfinished(self) -> None:
@@ -115,7 +114,7 @@ class ArrivingDataset:
 
     def write(self, content: bytes) -> None:
         """Raises DiskFull."""
-        _require_room(self._folder, len(content))
+        ensure_free(self._folder, len(content), reserve_bytes=DISK_RESERVE_BYTES)
         self._hash.update(content)
         with storage_errors(self._folder):
             self._file.write(content)
@@ -143,8 +142,3 @@ class ArrivingDataset:
         with suppress(OSError):  # what could not be written is not wanted any more
             self._file.close()
         self._path.unlink(missing_ok=True)
-
-
-def _require_room(folder: Path, size_bytes: int) -> None:
-    if shutil.disk_usage(folder).free < DISK_RESERVE_BYTES + size_bytes:
-        raise DiskFull(f"There is no room for the file in {folder}.", hint="Free space, then retry.")

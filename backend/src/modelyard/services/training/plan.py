@@ -1,12 +1,11 @@
 """What a training run would take, and whether its settings go together."""
 
-import shutil
 from typing import TYPE_CHECKING
 
 from modelyard.core import units
 from modelyard.core.errors import DiskFull, InvalidRequest, TrainingIncompatible
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import DISK_RESERVE_BYTES
+from modelyard.core.storage import DISK_RESERVE_BYTES, free_bytes
 from modelyard.models import Model, Quantization
 from modelyard.schemas.architecture import HookPoint
 from modelyard.schemas.system import Device
@@ -80,7 +79,7 @@ def no_room(memory: "MemoryPlan") -> DiskFull | None:
     """Return why the disk cannot hold what a run writes: two checkpoints while one is replaced, then the SAE."""
     folder = get_settings().trainings_folder
     needed = 2 * memory.checkpoint_bytes + memory.output_bytes + DISK_RESERVE_BYTES
-    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    free = free_bytes(folder)
     if needed <= free:
         return None
     return DiskFull(
