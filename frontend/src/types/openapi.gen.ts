@@ -12921,7 +12921,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_adapter`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `output_not_finite`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_adapter`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `unsupported_architecture`, `needs_custom_code`, `output_not_finite` */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -133,6 +133,22 @@ HUB_PROBLEMS = (
     errors.HubMisbehaved,
     errors.ExtraMissing,
 )
+MODEL_PROBLEMS = (
+    errors.ModelNotFound,
+    errors.NotReady,
+    errors.BaseMissing,
+    errors.ExtraMissing,
+    errors.InvalidRepository,
+    errors.NoWeights,
+    errors.UnsupportedAdapter,
+    errors.NoTokenizer,
+    errors.TemplateFailed,
+    errors.ContextLengthExceeded,
+    errors.OutOfMemory,
+    errors.UnsupportedArchitecture,
+    errors.NeedsCustomCode,
+)
+"""What requests that load a model and give it a text can raise."""
 
 
 def problem_response(

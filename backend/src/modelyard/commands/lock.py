@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.client.follow import start
 from modelyard.commands._complete import complete_model
 from modelyard.commands._connect import ClientCommand, asking_the_hub, connect
 from modelyard.commands._find_model import find_row
@@ -171,7 +172,7 @@ def _get(
             "keep_original": keep_original,
         }
         with asking_the_hub(context, client):
-            row = client.post("/models/download", request)
+            row, _ = start(client, request, note)
     elif row["status"] not in _UNFINISHED:
         row = client.post(f"/models/{row['id']}/resume")
     if row["status"] != "ready":

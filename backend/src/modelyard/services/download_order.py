@@ -9,15 +9,15 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.client import HubClient
 from modelyard.hub.model_info import HubModel
-from modelyard.hub.names import validate_files
 from modelyard.models import Model
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.adapter_base import AdapterBases
 from modelyard.services.adapters import note_adapter
 from modelyard.services.facts.adapter_facts import adapter_facts
+from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.gguf_download import Wanted, wanted_gguf
-from modelyard.services.inspection.hub_repository import HubRepository, remote_files
+from modelyard.services.inspection.hub_repository import HubRepository
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.model_preview import require_loadable
 from modelyard.services.model_service import ModelService
@@ -31,6 +31,8 @@ class Order:
     wanted: Wanted
     request: ModelDownloadRequest
     revision: str | None
+    plan: FilePlan | None = None
+    """Of a model that a load has to open as it is; None for adapters and GGUF files."""
     is_latest: bool = True
     """It is of the commit that `revision` is at."""
 
@@ -53,43 +55,40 @@ class DownloadOrders:
         """
         if request.gguf_file is not None:
             return [Order(repository, wanted_gguf(repository, request.gguf_file), request, revision)]
-        wanted = self._wanted(repository, request)
-        if wanted.adapter is None:
-            return [Order(repository, wanted, request, revision)]
+        order = self._order(repository, request, revision)
+        if order.wanted.adapter is None:
+            return [order]
         name = repository.model.model_id
         if request.quantization != "none" and not request.with_base:
             raise InvalidRequest(
                 f"{name} is an adapter, which is kept as it is.",
                 hint="Choose a precision for its base: quantize that, or download both (with_base).",
             )
-        base, facts = self._bases.to_fetch(name, wanted.adapter, with_base=request.with_base)
+        base, facts = self._bases.to_fetch(name, order.wanted.adapter, with_base=request.with_base)
         own = request.model_copy(update={"quantization": "none", "keep_original": True, "allow_pickle": False})
-        order = Order(repository, replace(wanted, adapter=facts), own, revision)
+        order = replace(order, wanted=replace(order.wanted, adapter=facts), request=own)
         if base is None:
             return [order]
         base.require_access()
-        return [Order(base, self._wanted(base, request), request, facts.base_revision), order]
+        return [self._order(base, request, facts.base_revision), order]
 
     def require_loadable(self, order: Order) -> None:
         """Raise UnsupportedArchitecture or NoWeights for a model that no load would open, unless that is allowed."""
-        is_plain = order.request.gguf_file is None and order.wanted.adapter is None
-        if is_plain and not order.request.allow_unsupported:
-            plan = order.repository.plan(allow_pickle=order.request.allow_pickle)
-            require_loadable(order.repository, plan, self._inspections)
+        if order.plan is not None and not order.request.allow_unsupported:
+            require_loadable(order.repository, order.plan, self._inspections)
 
-    def _wanted(self, repository: HubRepository, request: ModelDownloadRequest) -> Wanted:
+    def _order(self, repository: HubRepository, request: ModelDownloadRequest, revision: str | None) -> Order:
         model = repository.model
-        plan = repository.plan(allow_pickle=request.allow_pickle)
-        plan.require_weights(model.model_id, allow_pickle=request.allow_pickle)
-        files = remote_files(plan)
-        validate_files(files)
+        plan, files = repository.to_fetch(allow_pickle=request.allow_pickle)
         if plan.is_adapter:
             adapter = repository.adapter(plan)
-            return Wanted(model.commit, files, adapter.weights.num_parameters, adapter=adapter_facts(adapter))
+            wanted = Wanted(model.commit, files, adapter.weights.num_parameters, adapter=adapter_facts(adapter))
+            return Order(repository, wanted, request, revision)
         config = repository.config() or {}
         repository.require_scaled(plan, config)
         described = self._inspections.described(model.model_id, model.commit)
-        return Wanted(model.commit, files, repository.count(plan, config, described, model.num_parameters))
+        wanted = Wanted(model.commit, files, repository.count(plan, config, described, model.num_parameters))
+        return Order(repository, wanted, request, revision, plan)
 
 
 def add_row(session: Session, cache: HubCache, hub: str, order: Order) -> Model:

@@ -13,7 +13,7 @@ from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.client import HubClient
 from modelyard.hub.deadlines import within
 from modelyard.hub.model_info import HubModel
-from modelyard.hub.names import RemoteFile, validate_files
+from modelyard.hub.names import RemoteFile
 from modelyard.models import Model
 from modelyard.schemas.download import ModelDownloadRequest, ModelInfo
 from modelyard.schemas.memory import EstimateParts, MemoryEstimate
@@ -28,7 +28,7 @@ from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.gguf_conversion import require_gguf
 from modelyard.services.gguf_download import Wanted, convert_fetched, store_wanted, wanted_gguf
 from modelyard.services.inspection.checkpoint import AdapterInMemory, Checkpoint
-from modelyard.services.inspection.hub_repository import HubRepository, remote_files
+from modelyard.services.inspection.hub_repository import HubRepository
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.inspection.model_preview import SUPPORT_SECONDS, preview
@@ -232,12 +232,10 @@ class HuggingFaceModelService:
             self._require_disk((repository.model, wanted))
             store_wanted(self.database, self.cache, row, wanted)
             return wanted
-        plan = repository.plan(allow_pickle=row.allow_pickle)
-        plan.require_weights(row.model_id, allow_pickle=row.allow_pickle)
-        wanted = Wanted(row.commit, remote_files(plan), None)
-        validate_files(wanted.files)
+        plan, files = repository.to_fetch(allow_pickle=row.allow_pickle)
+        wanted = Wanted(row.commit, files, None)
         self._require_disk((repository.model, wanted))
-        self._store_facts(row, repository, plan, wanted.files)
+        self._store_facts(row, repository, plan, files)
         return wanted
 
     def _store_facts(self, resolved: Model, repository: HubRepository, plan: FilePlan, files: list[RemoteFile]) -> None:

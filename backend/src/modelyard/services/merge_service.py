@@ -21,6 +21,7 @@ from modelyard.services.made_snapshot import MadeSnapshot
 from modelyard.services.model_files import hub_cache, manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL
+from modelyard.services.versions import name_in_cache
 
 SUFFIX = "-merged"
 _LONGEST_ID = 96
@@ -127,12 +128,11 @@ class MergeService:
 
     def _name_it(self, row: Model) -> None:
         """Have other tools find the model by its name, unless that is the name of another repository in the cache."""
-        ref = self.cache.repo_folder(row.model_id) / "refs" / row.revision
         with self.database.reading() as session:
             rows = ModelService(session).get_by_model_id(row.model_id)
         made = {other.commit for other in rows if other.merged_from is not None}
-        if not ref.is_file() or ref.read_text(encoding="utf-8").strip() in made:
-            self.cache.write_ref(row.model_id, row.revision, row.commit)
+        if self.cache.read_ref(row.model_id, row.revision) in (None, *made):
+            name_in_cache(self.cache, row)
 
 
 def merged_name(adapter_id: str) -> str:

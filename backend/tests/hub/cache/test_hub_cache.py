@@ -263,6 +263,7 @@ def test_scan_survives_garbage(store: HubCache) -> None:
     (store.repo_folder(REPO) / "snapshots" / "stray").write_text("x")
     (store.repo_folder(REPO) / "refs" / "binary").write_bytes(b"\xff\xfe")
     (store.repo_folder(REPO) / "refs" / "loop").symlink_to("loop")
+    assert [store.read_ref(REPO, name) for name in ("main", "binary", "loop", "gone")] == [FIRST, None, None, None]
     repos = {repo.repo_id: repo for repo in store.scan()}
     assert set(repos) == {REPO, "gpt2", "empty/folder"}
     assert repos[REPO].size_bytes == 12

@@ -65,6 +65,11 @@ class HubCache(CacheLayout):
         validate_revision(revision)
         return os.path.lexists(self.repo_folder(repo_id) / "refs" / revision)
 
+    def read_ref(self, repo_id: str, revision: str) -> str | None:
+        """Return the commit that `revision` leads to; None where there is no such ref, or it cannot be read."""
+        validate_revision(revision)
+        return scan.read_ref(self.repo_folder(repo_id) / "refs" / revision)
+
     def link(self, repo_id: str, commit: str, file: RemoteFile) -> None:
         """Make a published blob appear under its name in the snapshot (a copy where links cannot be made).
 

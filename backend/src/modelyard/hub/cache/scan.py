@@ -149,10 +149,13 @@ def read_snapshot(snapshot: Path) -> SnapshotContents:
 
 def refs_of(folder: Path) -> list[tuple[Path, str]]:
     """Return the refs of a repository's folder: the file of each, and the commit it leads to."""
-    found = []
-    for path in files_below(folder / "refs"):
-        try:
-            found.append((path, path.read_text().strip()))
-        except (OSError, UnicodeDecodeError):
-            continue
-    return found
+    found = ((path, read_ref(path)) for path in files_below(folder / "refs"))
+    return [(path, commit) for path, commit in found if commit is not None]
+
+
+def read_ref(path: Path) -> str | None:
+    """Return the commit that the file of a ref leads to; None where it is missing or not readable."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

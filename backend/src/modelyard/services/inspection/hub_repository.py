@@ -30,7 +30,7 @@ from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, p
 from modelyard.hub.cache.hashing import content_hasher
 from modelyard.hub.client import HubClient
 from modelyard.hub.model_info import HubFile, HubModel
-from modelyard.hub.names import RemoteFile
+from modelyard.hub.names import RemoteFile, validate_files
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import FilePlan, plan_files
 from modelyard.services.facts.header_estimate import DTYPE_NAMES, Tensor
@@ -112,6 +112,17 @@ class HubRepository:
     def plan(self, *, allow_pickle: bool) -> FilePlan:
         """Return which files a download fetches."""
         return plan_files(self.model.files, allow_pickle=allow_pickle, index=self._index())
+
+    def to_fetch(self, *, allow_pickle: bool) -> tuple[FilePlan, list[RemoteFile]]:
+        """Return the plan of a download and the files that it fetches.
+
+        Raises NoWeights, UnsafeWeights, HubMisbehaved, and InvalidRepository for names that no disk can hold.
+        """
+        plan = self.plan(allow_pickle=allow_pickle)
+        plan.require_weights(self.model.model_id, allow_pickle=allow_pickle)
+        files = remote_files(plan)
+        validate_files(files)
+        return plan, files
 
     def offered(self, *, readable: bool = True) -> FilePlan:
         """Return the files a download would fetch, where the only weights are pickle with the consent it needs.

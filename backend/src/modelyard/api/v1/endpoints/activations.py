@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from modelyard.api.body_limit import MAX_TEXT_BYTES
 from modelyard.api.deps import ActivationsDep, InferenceDep, LensesDep
 from modelyard.api.plain_text import PlainTextRoute
-from modelyard.api.problems import problems
+from modelyard.api.problems import MODEL_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset, RowId
 from modelyard.api.waiting import last_result
 from modelyard.core import errors
@@ -29,21 +29,6 @@ CaptureId = Annotated[
         examples=[examples.CAPTURE_RESPONSE["id"]],
     ),
 ]
-WITH_A_MODEL = (
-    errors.ModelNotFound,
-    errors.NotReady,
-    errors.BaseMissing,
-    errors.ExtraMissing,
-    errors.InvalidRepository,
-    errors.NoWeights,
-    errors.UnsupportedAdapter,
-    errors.NoTokenizer,
-    errors.TemplateFailed,
-    errors.ContextLengthExceeded,
-    errors.OutOfMemory,
-    errors.UnsupportedArchitecture,
-    errors.NeedsCustomCode,
-)
 FILES: dict[int | str, dict[str, Any]] = {
     202: {"model": CaptureResponse, "description": "They are written to files: `save` was sent, or they are larger."}
 }
@@ -53,7 +38,7 @@ FILES: dict[int | str, dict[str, Any]] = {
     "/models/{id}/activations",
     summary="Read activations",
     response_model=ActivationsResponse,
-    responses=FILES | problems(*WITH_A_MODEL, errors.PathNotAllowed, errors.DatasetNotFound, errors.Conflict),
+    responses=FILES | problems(*MODEL_PROBLEMS, errors.PathNotAllowed, errors.DatasetNotFound, errors.Conflict),
     max_body_size=MAX_TEXT_BYTES,
 )
 async def read_activations(
@@ -73,7 +58,7 @@ async def read_activations(
     return JSONResponse(capture.model_dump(mode="json"), status_code=202)
 
 
-@router.post("/models/{id}/logit-lens", summary="Logit lens", responses=problems(*WITH_A_MODEL, errors.Conflict))
+@router.post("/models/{id}/logit-lens", summary="Logit lens", responses=problems(*MODEL_PROBLEMS, errors.Conflict))
 async def read_logit_lens(
     row_id: RowId, request: LogitLensRequest, lenses: LensesDep, inference: InferenceDep, http: Request
 ) -> LogitLensResponse:

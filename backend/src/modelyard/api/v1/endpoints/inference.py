@@ -11,7 +11,7 @@ from modelyard.api.body_limit import MAX_TEXT_BYTES
 from modelyard.api.deps import InferenceDep, RowAnswerDep
 from modelyard.api.event_stream import event_stream
 from modelyard.api.plain_text import PlainTextRoute
-from modelyard.api.problems import problems
+from modelyard.api.problems import MODEL_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
 from modelyard.api.waiting import last_result
 from modelyard.core import errors
@@ -68,22 +68,7 @@ def unload_model(row_id: RowId, inference: InferenceDep, answer: RowAnswerDep) -
     "/{id}/generate",
     summary="Generate text",
     response_model=GenerateResponse,
-    responses=STREAMED
-    | problems(
-        errors.ModelNotFound,
-        errors.NotReady,
-        errors.BaseMissing,
-        errors.ExtraMissing,
-        errors.InvalidRepository,
-        errors.NoWeights,
-        errors.UnsupportedAdapter,
-        errors.NoTokenizer,
-        errors.TemplateFailed,
-        errors.ContextLengthExceeded,
-        errors.OutputNotFinite,
-        errors.OutOfMemory,
-        errors.UnsupportedArchitecture,
-    ),
+    responses=STREAMED | problems(*MODEL_PROBLEMS, errors.OutputNotFinite),
     max_body_size=MAX_TEXT_BYTES,
 )
 async def generate(row_id: RowId, request: GenerateRequest, inference: InferenceDep, http: Request) -> Any:

@@ -7,9 +7,8 @@ from fastapi import APIRouter, Path, Query, Request
 
 from modelyard.api.deps import InferenceDep, SaeAnswerDep, SaeFeaturesDep, SaeJudgingDep
 from modelyard.api.plain_text import PlainTextRoute
-from modelyard.api.problems import problems
+from modelyard.api.problems import MODEL_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
-from modelyard.api.v1.endpoints.activations import WITH_A_MODEL
 from modelyard.api.v1.endpoints.saes import FOR_WORK, SaeId
 from modelyard.api.waiting import last_result
 from modelyard.core import errors
@@ -56,7 +55,7 @@ def list_features(
     "/for-text",
     summary="Features of a text",
     responses=problems(
-        *(kind for kind in WITH_A_MODEL if kind is not errors.ModelNotFound),
+        *(kind for kind in MODEL_PROBLEMS if kind is not errors.ModelNotFound),
         errors.SaeNotFound,
         errors.SaeEngineMissing,
         errors.TrainingIncompatible,
