@@ -90,7 +90,7 @@ The schema `Event` describes every message."""
 
 
 def create_app() -> FastAPI:
-    """The application for the settings of the environment; tables are brought up to date when it starts."""
+    """Return the application for the settings of the environment; tables are brought up to date when it starts."""
     settings = get_settings()
     database = get_database()
     app = FastAPI(

@@ -44,7 +44,7 @@ def load(
     download: bool = False,
     lock: str | Path | None = None,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
-    """The model, ready for inference, and its tokenizer (None, with a warning, where it has none).
+    """Return the model, ready for inference, and its tokenizer (None, with a warning, where it has none).
 
     `model` is the name of one that is ready in this instance's store, or a folder: a snapshot or a quantized copy,
     which is loaded as it is stored. `revision` is a branch, tag or commit (its first letters are enough); otherwise
@@ -176,7 +176,7 @@ def _find(name: str, quantization: QuantizationName, revision: str | None, *, do
 
 
 def _rows(name: str) -> "tuple[Sequence[Model], str]":
-    """The rows of a name, the newest first, and where the instance's server is. Raises DatabaseUnusable."""
+    """Return the rows of a name, the newest first, and where the instance's server is. Raises DatabaseUnusable."""
     from modelyard.client.offline import database_exists, open_database
     from modelyard.client.settings import load_settings
 

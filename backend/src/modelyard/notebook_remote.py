@@ -41,7 +41,7 @@ class Activations(Mapping[str, "torch.Tensor"]):
         self.folder, self.manifest = folder, manifest
 
     def shards(self, name: str) -> "Sequence[torch.Tensor]":
-        """The values of a hook point, one tensor for each file."""
+        """Return the values of a hook point, one tensor for each file."""
         return self._tensors[name]
 
     def __getitem__(self, name: str) -> "torch.Tensor":
@@ -178,7 +178,7 @@ class RemoteModel:
 
 
 def remote(model: str, quantization: QuantizationName = "none", revision: str | None = None) -> RemoteModel:
-    """A handle on a model of the running server, which `owner/name`, or the id of its row, names.
+    """Return a handle on a model of the running server, which `owner/name`, or the id of its row, names.
 
     `revision` is a branch, tag or commit (its first letters are enough); otherwise the newest that is ready. The server
     is that of MODELYARD_SERVER, else this machine's. Raises ModelNotFound, NotReady, ServerUnreachable.
@@ -219,12 +219,12 @@ def activations(
     revision: str | None = None,
     **request: Any,
 ) -> Activations:
-    """What hook points of the server's model give: `remote(model, …).activations(hook_points, …)`."""
+    """Return what hook points of the server's model give: `remote(model, …).activations(hook_points, …)`."""
     return remote(model, quantization, revision).activations(hook_points, **request)
 
 
 def open_activations(folder: str | Path) -> Activations:
-    """The activations in a folder that the server has written, mapped into memory. Raises InvalidRequest."""
+    """Return the activations in a folder that the server has written, mapped into memory. Raises InvalidRequest."""
     from safetensors.torch import load_file
 
     folder = Path(folder)
@@ -278,7 +278,7 @@ def _hints() -> Iterator[None]:
 
 
 def _server_url() -> str:
-    """Where this instance's server says it is."""
+    """Return where this instance's server says it is."""
     from modelyard.client.offline import database_exists, open_database
     from modelyard.client.settings import load_settings
     from modelyard.services.settings_service import SettingsService

@@ -1808,7 +1808,7 @@ export interface paths {
         };
         /**
          * Models
-         * @description The models that are ready, under the names that requests take.
+         * @description Return the models that are ready, under the names that requests take.
          */
         get: operations["list_openai_models_v1_models_get"];
         put?: never;
@@ -1828,7 +1828,7 @@ export interface paths {
         };
         /**
          * A model
-         * @description One model, if it is ready.
+         * @description Return one model, if it is ready.
          */
         get: operations["get_openai_model_v1_models__model__get"];
         put?: never;
@@ -6925,7 +6925,10 @@ export interface components {
             /** Total */
             total: number | null;
         };
-        /** SearchItem */
+        /**
+         * SearchItem
+         * @description One model of a search on a Hub.
+         */
         SearchItem: {
             /**
              * Access
@@ -7205,6 +7208,7 @@ export interface components {
         };
         /**
          * System
+         * @description The server: devices, disks, workers and versions.
          * @example {
          *       "devices": [
          *         {

@@ -93,7 +93,7 @@ def _holds_odd_text(value: Any) -> bool:
 
 
 def _refusal(scope: Scope) -> Response:
-    """The error as its client reads it: in a Hub's form under `/hub`, in OpenAI's under `/v1`."""
+    """Return the error as its client reads it: in a Hub's form under `/hub`, in OpenAI's under `/v1`."""
     message = "The address holds the character U+0000, which no name has."
     if get_route_path(scope).startswith("/hub"):
         return HubFailure(404, message).as_response()

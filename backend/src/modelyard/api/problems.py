@@ -84,7 +84,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of an endpoint that can fail in these ways."""
+    """Return the `responses=` of an endpoint that can fail in these ways."""
     found: dict[int, dict[str, type[errors.ModelyardError]]] = {}
     # Every endpoint answers these; where it has others of the same status, they are named together.
     everywhere: tuple[type[errors.ModelyardError], ...] = (

@@ -92,7 +92,7 @@ class SecurityMiddleware:
 
 
 def _refusal_response(error: ModelyardError, scope: Scope) -> Response:
-    """The error as its client reads it: in a Hub's form under `/hub`, in OpenAI's under `/v1`.
+    """Return the error as its client reads it: in a Hub's form under `/hub`, in OpenAI's under `/v1`.
 
     A WebSocket is refused with the same answer.
     """

@@ -91,7 +91,7 @@ class WrongKeys:
 
 
 def network_of(address: str | None) -> str:
-    """The IPv4 address, the IPv6 /64, or `an unknown address` for anything that is no address."""
+    """Return the IPv4 address, the IPv6 /64, or `an unknown address` for anything that is no address."""
     try:
         parsed = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:

@@ -97,7 +97,10 @@ class ApiClient:
         return self._call("DELETE", path, query=query)
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Generator[Any]:
-        """The server-sent events of a POST as they come, however long the first takes; closing it ends the request."""
+        """Yield the server-sent events of a POST as they come, however long the first takes.
+
+        Closing it ends the request.
+        """
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
         try:
             with self._http.stream("POST", f"{self.url}/api/v1{path}", json=body, timeout=timeout) as response:
@@ -148,15 +151,15 @@ class ApiClient:
             ) from error
 
     def models(self, **query: Any) -> "ModelPage":
-        """Every row that matches, as one page."""
+        """Return every row that matches, as one page."""
         return cast("ModelPage", self.all_pages("/models", _PAGE, query))
 
     def trainings(self, **query: Any) -> "TrainingPage":
-        """Every training run that matches, as one page."""
+        """Return every training run that matches, as one page."""
         return cast("TrainingPage", self.all_pages("/trainings", _TRAININGS_PAGE, query))
 
     def all_pages(self, path: str, limit: int, query: Mapping[str, Any]) -> Json:
-        """Every item of a list, as one page; pages of `limit` are asked for."""
+        """Return every item of a list, as one page; pages of `limit` are asked for."""
         page: Json = self.get(path, limit=limit, **query)
         while len(page["items"]) < page["total"]:
             more = self.get(path, limit=limit, offset=len(page["items"]), **query)
@@ -172,7 +175,7 @@ class ApiClient:
     def watch(self, row_id: str, kind: Literal["training"]) -> "Iterator[TrainingResponse]": ...
 
     def watch(self, row_id: str, kind: Literal["model", "training"] = "model") -> Iterator[Any]:
-        """A model or a run now and whenever it changes, for ever: the caller stops when it has seen enough.
+        """Yield a model or a run now and whenever it changes, for ever: the caller stops when it has seen enough.
 
         Told by the events' socket; by asking twice a second where no socket can be had. A server that goes away is
         waited for, for OUTAGE_SECONDS.

@@ -44,7 +44,7 @@ def database_exists() -> bool:
 
 
 def open_database() -> Database:
-    """The instance's database, which must exist. Raises DatabaseUnusable."""
+    """Return the instance's database, which must exist. Raises DatabaseUnusable."""
     found = Database(load_settings().sqlalchemy_url)
     try:
         current = within(ANSWER_SECONDS, lambda: _revision(found))
@@ -88,7 +88,7 @@ def database() -> Iterator[Database]:
 
 @contextmanager
 def empty_database() -> Iterator[Database]:
-    """A database that is gone afterwards."""
+    """Yield a database that is gone afterwards."""
     # A file, because services use several connections, and those of an in-memory database share nothing.
     with TemporaryDirectory(prefix="modelyard-") as folder:
         empty = Database(f"sqlite:///{folder}/empty.db")
@@ -112,7 +112,7 @@ def own_inspector(note: Callable[[str], None]) -> Iterator[None]:
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """The result of `work`, or TimeoutError: looking up a name may take longer than any client's time-out."""
+    """Return the result of `work`, or TimeoutError: looking up a name may take longer than any client's time-out."""
     results: list[Result] = []
     errors: list[BaseException] = []
 

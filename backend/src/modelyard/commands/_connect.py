@@ -81,7 +81,7 @@ class ModelyardGroup(TyperGroup):
 
 
 def connect(context: typer.Context) -> "ApiClient":
-    """A client of the server that the options or the environment name. Raises InvalidRequest."""
+    """Return a client of the server that the options or the environment name. Raises InvalidRequest."""
     from modelyard.client.api_client import ApiClient
 
     connection = connection_of(context)
@@ -104,7 +104,7 @@ def _address(context: typer.Context) -> str:
 
 @contextmanager
 def note_if_slow(context: typer.Context, remark: str, seconds: float) -> Iterator[None]:
-    """A remark once something has taken this long; none with --json, whose errors go to stderr too."""
+    """Print a remark once something has taken this long; none with --json, whose errors go to stderr too."""
     timer = threading.Timer(seconds, note, [remark])
     timer.daemon = True
     if not connection_of(context).json:

@@ -254,7 +254,7 @@ def _converse(client: "ApiClient", row: "ModelResponse", settings: Json) -> None
 
 
 def _generate(client: "ApiClient", row: "ModelResponse", request: Json, *, show: bool) -> "GenerateResponse":
-    """The figures at the end; with `show` the text goes to stdout as it comes. Ctrl-C closes the connection."""
+    """Return the figures at the end; with `show` the text goes to stdout as it comes. Ctrl-C closes the connection."""
     from modelyard.client.api_client import ApiError, ServerUnreachable
 
     if not row["loaded"]:

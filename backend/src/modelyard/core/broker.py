@@ -11,7 +11,7 @@ CONNECT_SECONDS = 3.0
 
 
 def broker_options(settings: Settings) -> tuple[str, dict[str, Any]]:
-    """The broker's URL and Kombu's transport options for it; InvalidRequest if the URL's scheme is not supported.
+    """Return the broker's URL and Kombu's options for it. Raises InvalidRequest for a URL of another scheme.
 
     Raises ExtraMissing for Redis where its client is not installed.
     """

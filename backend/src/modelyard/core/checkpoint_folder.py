@@ -18,7 +18,7 @@ from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, find_weights, in
 
 
 def weight_files(folder: Path, repository: str | None = None) -> list[Path]:
-    """The weight files that transformers opens in a folder, pickle files only where there are no others.
+    """Return the weight files that transformers opens in a folder, pickle files only where there are no others.
 
     `repository` is what messages call the folder, its own name if None. Raises NoWeights where a file is missing, or
     an index leads out of the folder.

@@ -26,7 +26,7 @@ _MAX_DEPTH = 100
 
 
 def absurd_size(config: Mapping[str, Any]) -> str | None:
-    """The first size of a configuration that no model has, as a clause that names the key and the value; or None.
+    """Return the first size that no model has, as a clause that names key and value; None where all are possible.
 
     Sections are looked through, too. Texts and nulls are left to transformers, which refuses them where they matter.
     """
@@ -44,7 +44,7 @@ def absurd_size(config: Mapping[str, Any]) -> str | None:
 
 
 def main_sizes(config: Mapping[str, Any]) -> str:
-    """The keys and values that a model's size follows from, for a message."""
+    """Return the keys and values that a model's size follows from, for a message."""
     found: dict[str, str] = {}
     for key, value, prefix in _numbers(config, "", 0):
         if _limit(key) is not None and not isinstance(value, bool) and value > 1:

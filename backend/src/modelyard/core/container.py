@@ -17,7 +17,7 @@ class MemoryLimit:
 
 
 def memory_limit(cgroup: Path = CGROUP) -> MemoryLimit | None:
-    """The limit of this process's cgroup (v2), or None without one.
+    """Return the limit of this process's cgroup (v2), or None without one.
 
     Page cache counts as free, because it is given up first.
     """
@@ -42,7 +42,10 @@ class OomKills:
 
 
 def oom_kills(cgroup: Path = CGROUP, vmstat: Path = VMSTAT) -> OomKills | None:
-    """The kernel's count, of this container's cgroup (v2) where it has one; None on a system that does not count."""
+    """Return the kernel's count, of this container's cgroup (v2) where it has one.
+
+    None on a system that does not count.
+    """
     for path in (cgroup / "memory.events", vmstat):
         try:
             counts = dict(line.split() for line in path.read_text().splitlines())

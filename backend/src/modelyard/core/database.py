@@ -119,7 +119,7 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A short writing transaction: committed on success, rolled back on any error.
+        """Yield a short writing transaction: committed on success, rolled back on any error.
 
         Raises DatabaseUnavailable at once while the database is away, and for every error that means that;
         DatabaseFull, DatabaseDenied or DatabaseDamaged for trouble with the embedded database's file.
@@ -130,7 +130,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads. Raises like `session`."""
+        """Yield a session that only reads. Raises like `session`."""
         with self.guarded(), self._reading() as session:
             yield session
 
@@ -246,7 +246,7 @@ class _Trouble:
 
 
 def _create_engine(url: str | URL, *, is_away: Callable[[], bool] | None = None) -> Engine:
-    """An engine with a pool; without `is_away` one for single connections. It cleans texts and JSON."""
+    """Return an engine with a pool; without `is_away` one for single connections. It cleans texts and JSON."""
     engine = _connectable(url, is_away)
     event.listen(engine, "before_cursor_execute", _clean_texts, retval=True)
     return engine

@@ -21,7 +21,7 @@ class ModelyardError(Exception):
         self.extra = extra
 
     def as_dict(self) -> dict[str, Any]:
-        """The form stored in a row and shown in `ModelResponse.error`."""
+        """Return the form stored in a row and shown in `ModelResponse.error`."""
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
 

@@ -26,7 +26,7 @@ def alembic_config() -> Config:
 
 @contextmanager
 def migrating(database: Database) -> Iterator[Connection]:
-    """One transaction for changes of the schema; concurrent callers wait for each other.
+    """Yield one transaction for changes of the schema; concurrent callers wait for each other.
 
     SQLite alters a table by copying and dropping it. With foreign keys enforced the drop would clear what refers to
     it, and they can only be switched outside a transaction.

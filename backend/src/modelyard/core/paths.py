@@ -153,7 +153,7 @@ class PathRules:
         return dict(sorted(found.items()))
 
     def _look(self, folder: Path, path: Path) -> FoundFile | None:
-        """A file of `folder` (resolved); None for one that is gone, or for a link to a folder inside."""
+        """Return a file of `folder` (resolved); None for one that is gone, or for a link to a folder inside."""
         name = path.relative_to(folder).as_posix()
         try:
             real = resolve_link(folder, path)
@@ -332,7 +332,7 @@ _KINDS = {
 
 
 def _shown(name: str) -> str:
-    """A name as it is, unless it holds what no terminal and no JSON shows."""
+    """Return a name as it is, unless it holds what no terminal and no JSON shows."""
     return name if name.isprintable() else ascii(name)
 
 

@@ -75,7 +75,7 @@ def describe_exit(exit_code: int) -> str:
 
 @contextlib.contextmanager
 def parent_pipe() -> Iterator[tuple[int, dict[str, str]]]:
-    """The descriptor and environment a child needs for `watch_parent`; leaving the context tells it to stop."""
+    """Yield the descriptor and environment a child needs for `watch_parent`; leaving the context tells it to stop."""
     reading, writing = os.pipe()
     try:
         yield reading, {PARENT_FD: str(reading), PARENT_PID: str(os.getpid())}
@@ -304,7 +304,7 @@ def end_group(process: Process, grace_seconds: float) -> None:
 
 
 def child_main(work: Callable[[dict[str, Any], Report], dict[str, Any]]) -> NoReturn:
-    """The body of a module that `run_child` runs: `work(request, report)` returns the result.
+    """Return the body of a module that `run_child` runs: `work(request, report)` returns the result.
 
     A ModelyardError, or a disk that is full or may not be used, is handed to the parent; any other exception ends the
     process with a traceback in the log.

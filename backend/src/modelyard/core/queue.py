@@ -34,7 +34,7 @@ AT_EXIT_SECONDS = 1.0
 
 
 def create_celery(settings: Settings) -> "Celery":
-    """A Celery app for this instance's broker. It has no result backend: results are in the database."""
+    """Return a Celery app for this instance's broker. It has no result backend: results are in the database."""
     from celery import Celery
     from kombu.transport import TRANSPORT_ALIASES
 
@@ -86,7 +86,7 @@ def send_wakeup(queue: str, task_name: str, job_id: str, connection: "Connection
 
 
 def declared(queue: str) -> "Queue":
-    """A queue as the broker is told of it."""
+    """Return a queue as the broker is told of it."""
     from kombu import Exchange, Queue
 
     return Queue(queue, Exchange(_EXCHANGE, type="direct"), routing_key=queue)

@@ -28,7 +28,7 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 
 def read_object(path: Path, repository: str, *, limit_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """The JSON object in a file. `repository` is what its readers call the model.
+    """Return the JSON object in a file. `repository` is what its readers call the model.
 
     Raises FileNotFoundError, PermissionError, and InvalidRepository, also for a folder in the place of the file.
     """
@@ -56,7 +56,7 @@ def require_file(file: str, repository: str) -> Iterator[None]:
 
 
 def parse_object(content: bytes, file: str, repository: str, *, limit_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """The JSON object that `content` is, which was read of `file`. A byte order mark before it is skipped.
+    """Return the JSON object that `content` is, which was read of `file`. A byte order mark before it is skipped.
 
     Infinity is accepted, as Python writes it and released models have it. Raises InvalidRepository for content of more
     than `limit_bytes`, for what is not UTF-8 or not JSON, for NaN, half of a surrogate pair, integers of more than 4300

@@ -42,6 +42,8 @@ _SCALES = (
 
 @dataclass(frozen=True)
 class StoredTensor:
+    """A tensor, as the header of a safetensors file describes it."""
+
     dtype: str
     shape: tuple[int, ...]
     bytes: int
@@ -52,7 +54,7 @@ class StoredTensor:
 
 
 def read_header(path: Path, repository: str, name: str | None = None) -> dict[str, StoredTensor]:
-    """The tensors of a file, by name. Raises NoWeights for one that is cut short or no safetensors file, and OSError.
+    """Return a file's tensors by name. Raises NoWeights if it is cut short or no safetensors file, and OSError.
 
     `name` is what the file is called in messages, its own name if None.
     """
@@ -113,7 +115,7 @@ def pointer_error(name: str, repository: str) -> NoWeights:
 
 
 def unscaled_tensor(tensors: Iterable[tuple[str, str]]) -> str | None:
-    """The first tensor of few bits that has a scale beside it, of (name, dtype) pairs.
+    """Return the first tensor of few bits that has a scale beside it, of (name, dtype) pairs.
 
     Without a quantization_config, transformers ignores the scales, and such weights come out wrong.
     """
@@ -139,7 +141,7 @@ def unscaled_message(seen: str) -> str:
 
 
 def _tensor(entry: Any, key: str, name: str, repository: str) -> tuple[StoredTensor, tuple[int, int]]:
-    """A tensor, and where it begins and ends. Raises NoWeights."""
+    """Return a tensor, and where it begins and ends. Raises NoWeights."""
     try:
         begin, end = entry["data_offsets"]
         dtype, shape = entry["dtype"], tuple(entry["shape"])

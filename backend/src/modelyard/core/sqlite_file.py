@@ -94,7 +94,7 @@ def sqlite_problem(error: sqlite3.Error, path: Path) -> ModelyardError | None:
 
 
 def _unreachable(error: sqlite3.Error, path: Path) -> ModelyardError:
-    """The reason why SQLite could not open or extend one of its files, which it does not say itself."""
+    """Return the reason why SQLite could not open or extend one of its files, which it does not say itself."""
     if path.exists() and not path.is_file():
         return damaged(path, "is not a file")
     for each in (path.parent, path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
@@ -110,7 +110,7 @@ def _unreachable(error: sqlite3.Error, path: Path) -> ModelyardError:
 
 
 def damaged(path: Path, what: str, details: str = "") -> DatabaseDamaged:
-    """The error for a database file that cannot be read."""
+    """Return the error for a database file that cannot be read."""
     reason = f": {details.strip().partition(chr(10))[0]}" if details else ""
     return DatabaseDamaged(f"The database {path} {what}{reason}.", path=str(path))
 

@@ -97,7 +97,7 @@ def start_process(
 
 @cache
 def can_fork() -> bool:
-    """Whether this system has what forking here needs: descriptors of processes, and sockets that keep messages."""
+    """Return whether the system can fork children as here: it has process descriptors and message sockets."""
     if sys.platform != "linux":
         return False
     try:
@@ -297,7 +297,7 @@ def receive_message(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def _readable(descriptor: int, seconds: float | None) -> bool:
-    """Whether a descriptor has something to read, or its end, within so many seconds (None: wait for it)."""
+    """Return whether a descriptor has something to read, or its end, within so many seconds (None: wait for it)."""
     poll = select.poll()  # select() takes no descriptor above 1,023, and the API may have more
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else max(0.0, seconds) * 1000))

@@ -55,7 +55,7 @@ def storage_errors(path: Path | None = None) -> Iterator[None]:
 
 
 def disk_full(path: Path | None, kind: type[DiskFull] = DiskFull, *, limited: bool = False) -> DiskFull:
-    """The error for a disk that took no more bytes; `path` is what was being written, if that is known.
+    """Return the error for a disk that took no more bytes; `path` is what was being written, if that is known.
 
     With `limited` it has room, but not for this process.
     """
@@ -73,7 +73,7 @@ def disk_full(path: Path | None, kind: type[DiskFull] = DiskFull, *, limited: bo
 
 
 def storage_denied(path: Path, kind: type[StorageDenied] = StorageDenied) -> StorageDenied:
-    """The error for a file or folder that this process's user may not use."""
+    """Return the error for a file or folder that this process's user may not use."""
     if os.statvfs(nearest_folder(path)).f_flag & os.ST_RDONLY:
         return kind(
             f"{path} is on a file system that is mounted read-only.",

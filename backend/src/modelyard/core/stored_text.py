@@ -16,12 +16,12 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def clean_text(text: str) -> str:
-    """The text with U+FFFD for what no database stores."""
+    """Return the text with U+FFFD for what no database stores."""
     return _UNSTORABLE.sub(REPLACEMENT, text)
 
 
 def clean_json(value: Any) -> Any:
-    """A copy whose texts are clean; None for what is not a finite number."""
+    """Return a copy whose texts are clean; None for what is not a finite number."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, float):
@@ -44,7 +44,7 @@ def dump_json(value: Any) -> str:
 
 
 def clean_parameters(parameters: Any) -> Any:
-    """The parameters of a statement, or of several, with clean texts; the same object where all are."""
+    """Return the parameters of a statement, or of several, with clean texts; the same object where all are."""
     if isinstance(parameters, str):
         return clean_text(parameters)
     if isinstance(parameters, dict):

@@ -58,18 +58,21 @@ class WeightFiles:
 
 
 def weights_form(names: Collection[str]) -> str | None:
-    """The file transformers would open first: one file of weights, or an index of several; None without weights."""
+    """Return the file transformers would open first: one file of weights, or an index of several.
+
+    None without weights.
+    """
     return next((form for form in _FORMS if form in names), None)
 
 
 def index_to_read(names: Collection[str]) -> str | None:
-    """The index that transformers would follow, if it would follow one."""
+    """Return the index that transformers would follow, if it would follow one."""
     form = weights_form(names)
     return form if form in _SUFFIXES else None
 
 
 def find_weights(names: Iterable[str], index: Index | None = None) -> WeightFiles:
-    """The checkpoint among a repository's files.
+    """Return the checkpoint among a repository's files.
 
     `index` is the content of the file that `index_to_read` names. Without it, as for a repository that may not be read
     yet, the shards are guessed by their names.
@@ -99,7 +102,7 @@ def parse_index(content: bytes, name: str, repository: str) -> Index:
 
 
 def read_index(content: Mapping[str, Any], name: str) -> Index:
-    """The shards of a parsed index, sorted; each is the name of a file inside the repository."""
+    """Return the shards of a parsed index, sorted; each is the name of a file inside the repository."""
     weight_map = content.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         found = "is empty" if weight_map == {} else f"is {kind_of(weight_map)}, not an object"
@@ -124,7 +127,7 @@ def is_inside(name: str) -> bool:
 
 
 def missing_weights(names: Collection[str]) -> str:
-    """A sentence on the weights a repository has where transformers does not look for them."""
+    """Return a sentence on the weights a repository has where transformers does not look for them."""
     if any(name.startswith("adapter_model.") for name in names):
         return "The repository holds the weights of an adapter, but no adapter_config.json."
     folders = sorted(

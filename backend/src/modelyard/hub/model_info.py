@@ -74,6 +74,8 @@ class BranchState:
 
 @dataclass(frozen=True)
 class HubSearchHit:
+    """One model of a search on a Hub."""
+
     model_id: str
     downloads: int | None
     likes: int | None

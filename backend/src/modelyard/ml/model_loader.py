@@ -55,7 +55,7 @@ class ModelLoader:
 
     @classmethod
     def instance(cls) -> "ModelLoader":
-        """The one of this process."""
+        """Return the process-wide loader."""
         with cls._instance_lock:
             if cls._instance is None:
                 # Hundreds of thousands of objects of the libraries: every unload would look through them again, and
@@ -69,7 +69,7 @@ class ModelLoader:
     def get(
         self, spec: LoadSpec, *, on_step: OnStep = ignore_step, is_cancelled: Callable[[], bool] = never
     ) -> Iterator[LoadedModel]:
-        """The model, loaded if it is not, and the spec's adapter; neither is unloaded inside this context.
+        """Yield the model, loaded if it is not, and the spec's adapter; neither is unloaded inside this context.
 
         Models that nobody uses and nobody pinned are evicted for it, the least recently used first. `on_step` is told
         what the load does or waits for. Once `is_cancelled`, the load stops, unless another caller waits for the same
@@ -112,7 +112,7 @@ class ModelLoader:
             return entry.info(self._last_unload.get(entry.key))
 
     def loaded(self) -> list[LoadedInfo]:
-        """The models in memory, the most recently used first, and after each its adapters.
+        """Return the models in memory, the most recently used first, and after each its adapters.
 
         An adapter that several models have is one, with the bytes of all.
         """

@@ -152,7 +152,7 @@ def _qwen_moe() -> "PreTrainedModel":
 
 
 def _random(model_class: Any, config: Any, dtype: Any) -> "PreTrainedModel":
-    """The model with weights drawn from a fixed seed."""
+    """Return the model with weights drawn from a fixed seed."""
     import torch
 
     torch.manual_seed(0)
@@ -185,7 +185,7 @@ def corpus() -> Iterator[str]:
 
 
 def train_tokenizer() -> "PreTrainedTokenizerFast":
-    """A byte-level BPE tokenizer of at most `VOCAB_SIZE` tokens; the special ones come first."""
+    """Return a byte-level BPE tokenizer of at most `VOCAB_SIZE` tokens; the special ones come first."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -16,6 +16,8 @@ _JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgres
 
 
 class Base(DeclarativeBase):
+    """The base of all tables."""
+
     # Named constraints, so that Alembic can drop them on every database.
     metadata = MetaData(
         naming_convention={
@@ -38,7 +40,7 @@ Bytes = BigInteger
 
 
 def string_enum(enum: type[StrEnum], name: str) -> Enum:
-    """A string column with a CHECK constraint: readable in any database client, the same on all databases."""
+    """Return a string column with a CHECK constraint: readable in any database client, the same on all databases."""
     return Enum(
         enum,
         name=name,

@@ -12,6 +12,8 @@ from modelyard.models.base import Base, Bytes, new_id, string_enum
 
 
 class Bundle(Base):
+    """A bundle that is written here, or read into the cache."""
+
     __tablename__ = "bundles"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)

@@ -11,6 +11,8 @@ from modelyard.models.base import Base, Bytes, new_id
 
 
 class Capture(Base):
+    """A set of activations in files."""
+
     __tablename__ = "captures"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)

@@ -13,6 +13,8 @@ from modelyard.models.base import Base, Bytes, new_id, string_enum
 
 
 class Job(Base):
+    """A unit of work that one worker at a time owns, with its progress and its end."""
+
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_queue_state", "queue", "state"),)
 

@@ -12,6 +12,8 @@ from modelyard.models.base import Base, Bytes, string_enum
 
 
 class JobEvent(Base):
+    """One thing that happened to a model."""
+
     __tablename__ = "job_events"
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -11,6 +11,8 @@ from modelyard.models.base import Base, Bytes
 
 
 class LoadedModel(Base):
+    """A model in the memory of a worker."""
+
     __tablename__ = "loaded_models"
 
     model_row_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)

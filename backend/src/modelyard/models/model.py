@@ -59,6 +59,8 @@ class SnapshotFacts:
 
 
 class Model(SnapshotFacts, Base):
+    """A model that Modelyard manages: one snapshot in one precision."""
+
     __tablename__ = "models"
     __table_args__ = (
         Index("uq_models_identity", "model_id", "commit", "quantization", unique=True),

@@ -12,6 +12,8 @@ from modelyard.models.base import Base, Bytes, new_id, string_enum
 
 
 class Sae(Base):
+    """A sparse autoencoder on the shelf."""
+
     __tablename__ = "saes"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)

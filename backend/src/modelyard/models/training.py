@@ -12,6 +12,8 @@ from modelyard.models.base import Base, Bytes, new_id, string_enum
 
 
 class Training(Base):
+    """A training run, with its settings and where it stands."""
+
     __tablename__ = "trainings"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)

@@ -10,6 +10,8 @@ from modelyard.models.base import Base, Bytes
 
 
 class TrainingMetric(Base):
+    """One point of the curve of a run."""
+
     __tablename__ = "training_metrics"
 
     training_id: Mapped[str] = mapped_column(ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True)

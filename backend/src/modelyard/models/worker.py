@@ -14,6 +14,8 @@ ALIVE_SECONDS = 15.0
 
 
 class Worker(Base):
+    """A worker process, alive while its heartbeat is recent."""
+
     __tablename__ = "workers"
 
     name: Mapped[str] = mapped_column(String(200), primary_key=True)

@@ -135,6 +135,8 @@ class ModelInfo(Schema):
 
 
 class SearchItem(Schema):
+    """One model of a search on a Hub."""
+
     model_id: str
     downloads: int | None
     likes: int | None

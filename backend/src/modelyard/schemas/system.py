@@ -89,6 +89,8 @@ class MissingExtra(Schema):
 
 
 class System(Schema):
+    """The server: devices, disks, workers and versions."""
+
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SYSTEM]})
 
     version: str

@@ -125,7 +125,7 @@ def adapters_of(session: Session, base: Model) -> list[AdapterUse]:
 
 
 def _adapters_for(session: Session, base: Model) -> Sequence[Model]:
-    """Every row of an adapter that names the repository of a row as its base."""
+    """Return every row of an adapter that names the repository of a row as its base."""
     named = Model.adapter["base_model"].as_string().in_((base.model_id, base.canonical_id))
     return session.scalars(
         select(Model)
@@ -136,7 +136,7 @@ def _adapters_for(session: Session, base: Model) -> Sequence[Model]:
 
 
 def _bases(session: Session, facts: AdapterFacts) -> Sequence[Model]:
-    """Every row of an adapter's base, what was chosen last first."""
+    """Return every row of an adapter's base, what was chosen last first."""
     name = facts.base_model
     rows = session.scalars(
         select(Model)

@@ -66,7 +66,7 @@ class ArchitectureService:
     def memory_of_row(
         self, row_id: str, *, context: int, batch: int, dtype: str, parts: EstimateParts = "all"
     ) -> MemoryEstimate:
-        """Memory per precision; a Hub is asked only until the model is here, and then the row's own.
+        """Return memory per precision; a Hub is asked only until the model is here, and then the row's own.
 
         Of an adapter, that of its base with it. Raises what `of_row` does, and HubError.
         """
@@ -105,7 +105,7 @@ def with_adapter(checkpoint: Checkpoint, adapter: Model) -> Checkpoint:
 
 
 def local_config(row: Model) -> dict[str, Any]:
-    """The source's configuration of a model that is here.
+    """Return the source's configuration of a model that is here.
 
     Raises NotReady, UnsupportedArchitecture, InvalidRepository, StorageDenied.
     """

@@ -61,7 +61,7 @@ class EventFeed:
         self._batches.clear()
 
     def holds(self, seq: int) -> bool:
-        """Whether everything after `seq` is still here."""
+        """Return whether everything after `seq` is still here."""
         return self.seq - len(self._changes) <= seq <= self.seq
 
     def forget(self, positions: Iterable[int]) -> None:
@@ -71,7 +71,7 @@ class EventFeed:
             self._changes.popleft()
 
     def message_after(self, seq: int) -> SharedText:
-        """The next single message."""
+        """Return the next single message."""
         change = self._changes[seq + 1 - self._changes[0].seq]
         if change.message is None:
             change.message = SharedText(self._message(change))
@@ -85,7 +85,7 @@ class EventFeed:
         return f'{{"type":"{change.type}","epoch":"{self.epoch}","seq":{change.seq},"{field}":{change.content}}}'
 
     def batch_after(self, seq: int) -> SharedText:
-        """All changes after `seq` in one message, of each row only the newest."""
+        """Return all changes after `seq` in one message, of each row only the newest."""
         if seq not in self._batches:
             self._batches[seq] = SharedText(self._batch(seq))
         return self._batches[seq]

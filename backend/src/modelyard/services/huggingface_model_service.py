@@ -57,7 +57,7 @@ class HuggingFaceModelService:
         self._exact_seconds = inspection_seconds or EXACT_SECONDS
 
     def client(self, reference: str | None = None) -> HubClient:
-        """A client for the Hub in use, or for the one a row remembers."""
+        """Return a client for the Hub in use, or for the one a row remembers."""
         with self.database.reading() as session:
             return SettingsService(session).hub_client(reference)
 
@@ -165,7 +165,7 @@ class HuggingFaceModelService:
         dtype: str = "auto",
         parts: EstimateParts = "all",
     ) -> MemoryEstimate:
-        """Memory per precision, exact where the inspector can tell. Raises InvalidRequest, HubError."""
+        """Return memory per precision, exact where the inspector can tell. Raises InvalidRequest, HubError."""
         client = self.client()
         reference = parse_model_reference(text, endpoint=client.endpoint)
         with client.within_patience():
@@ -264,7 +264,7 @@ class HuggingFaceModelService:
         return partial(store_facts, config=config, found=found, names=names, num_parameters=num_parameters)
 
     def config(self, text: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:
-        """A model on the Hub and its configuration. Raises InvalidRequest, UnsupportedArchitecture, HubError."""
+        """Return a model on the Hub and its configuration. Raises InvalidRequest, UnsupportedArchitecture, HubError."""
         client = self.client()
         reference = parse_model_reference(text, endpoint=client.endpoint)
         with client.within_patience():

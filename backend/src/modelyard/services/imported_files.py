@@ -17,13 +17,13 @@ FILES_CHANGED = {
 
 
 def seen_of(file: Mapping[str, Any]) -> Identity | None:
-    """The identity that a file of a stored manifest had when it was hashed; None where nobody noted it."""
+    """Return the identity that a file of a stored manifest had when it was hashed; None where nobody noted it."""
     seen = file.get("seen")
     return None if seen is None else tuple(seen)
 
 
 def changed_file(cache: HubCache, model: Model) -> str | None:
-    """The first file of a row's snapshot that is there and not the one that was hashed."""
+    """Return the first file of a row's snapshot that is there and not the one that was hashed."""
     folder = cache.snapshot_path(model.model_id, model.commit)
     for file in model.files or ():
         seen = seen_of(file)

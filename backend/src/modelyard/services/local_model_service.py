@@ -253,7 +253,7 @@ class LocalModelService:
             return row.id
 
     def _with_hashes(self, row: Model, reporter: JobReporter) -> list[RemoteFile]:
-        """The manifest; a file that lies in the cache without its hash as name is hashed, and its hash kept."""
+        """Return the manifest; a file that lies in the cache without its hash as name is hashed, and its hash kept."""
         entries = [dict(file) for file in row.files or ()]
         unknown = [entry for entry in entries if entry["sha256"] is None and entry["git_sha1"] is None]
         if unknown:
@@ -269,7 +269,7 @@ class LocalModelService:
     def _checked(
         self, row: Model, files: list[RemoteFile], reporter: JobReporter
     ) -> Iterator[tuple[RemoteFile, Identity | None]]:
-        """Each file with its identity if its content is right, else with None."""
+        """Yield each file with its identity if its content is right, else with None."""
         counter = ReadProgress(reporter, "verifying", sum(file.size_bytes for file in files), len(files))
         with self.database.session() as session:
             models = ModelService(session)

@@ -112,7 +112,7 @@ class ModelDeletion:
                 self._end_originals(model)
 
     def postpone_removal(self, model: Model, error: StorageError) -> None:
-        """The disk does not let go of what is due: the row says why, and maintenance tries again."""
+        """Note why the disk does not let go of what is due; maintenance tries again."""
         if model.removal_due or model.status is ModelStatus.DELETING:
             model.error = error.as_dict()
             self.session.flush()

@@ -37,12 +37,12 @@ _MISSING_ERROR = {
 
 
 def hub_cache() -> HubCache:
-    """The cache every Hugging Face tool of this user shares."""
+    """Return the cache every Hugging Face tool of this user shares."""
     return HubCache(Path(constants.HF_HUB_CACHE))
 
 
 def weight_files(row: Model, snapshot: Path) -> dict[str, Path]:
-    """The safetensors of the model in a row's snapshot by name, on the disk or not."""
+    """Return the safetensors of the model in a row's snapshot by name, on the disk or not."""
     names = [file.path for file in manifest(row)]
     modules = module_files(names)
     return {name: snapshot / name for name in names if name.endswith(".safetensors") and name not in modules}
@@ -95,17 +95,17 @@ class Removal:
 
 
 def manifest(model: Model) -> list[RemoteFile]:
-    """The files a model's snapshot must hold; empty until its download has begun."""
+    """Return the files a model's snapshot must hold; empty until its download has begun."""
     return remote_files(model.files or ())
 
 
 def remote_files(entries: Sequence[Mapping[str, Any]]) -> list[RemoteFile]:
-    """The files of a stored manifest."""
+    """Return the files of a stored manifest."""
     return [RemoteFile(file["path"], file["size_bytes"], file["sha256"], file["git_sha1"]) for file in entries]
 
 
 def artifact_of(model: Model) -> Path | None:
-    """The folder of a row's quantized copy, once that was made."""
+    """Return the folder of a row's quantized copy, once that was made."""
     return None if model.artifact_path is None else get_settings().artifacts_folder / model.artifact_path
 
 
@@ -116,7 +116,7 @@ def work_folder(model: Model) -> Path:
 
 
 def artifact_files(model: Model) -> list[Path]:
-    """The files of a row's quantized copy; empty where it is missing or not whole."""
+    """Return the files of a row's quantized copy; empty where it is missing or not whole."""
     folder = artifact_of(model)
     if folder is None:
         return []
@@ -284,7 +284,7 @@ class ModelFiles:
         return {(model_id, file.blob) for model_id, files in rows for file in remote_files(files or ())}
 
     def stored_bytes(self) -> int:
-        """Bytes of the snapshots of all rows, each counted once."""
+        """Return the bytes of the snapshots of all rows, each counted once."""
         rows = self.session.execute(select(func.max(Model.disk_bytes)).group_by(Model.model_id, Model.commit)).scalars()
         return sum(rows)
 

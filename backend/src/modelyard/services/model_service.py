@@ -127,11 +127,11 @@ class ModelService:
         return model
 
     def find(self, row_id: str) -> Model | None:
-        """A row as it is now, if there is one."""
+        """Return a row as it is now, if there is one."""
         return self.session.get(Model, row_id, populate_existing=True)
 
     def get_by_model_id(self, model_id: str) -> Sequence[Model]:
-        """Every revision and precision of a repository, what was chosen last first."""
+        """Return every revision and precision of a repository, what was chosen last first."""
         return self.session.scalars(
             select(Model)
             .where(or_(Model.model_id == model_id, Model.canonical_id == model_id))
@@ -150,7 +150,7 @@ class ModelService:
         limit: int = 50,
         offset: int = 0,
     ) -> tuple[Sequence[Model], int]:
-        """One page of rows, and how many there are in all."""
+        """Return one page of rows, and how many there are in all."""
         conditions: list[ColumnElement[bool]] = []
         if statuses:
             conditions.append(Model.status.in_(statuses))
@@ -167,7 +167,7 @@ class ModelService:
         return read_page(self.session, _rows(*conditions, sort=sort), limit=limit, offset=offset)
 
     def list_active(self) -> Sequence[Model]:
-        """Rows that are worked on or wait for it, the newest first; without their manifests."""
+        """Return the rows that are worked on or wait for it, the newest first; without their manifests."""
         return self.session.scalars(_rows(Model.status.in_(ACTIVE_STATUSES))).all()
 
     def list_inexact(self) -> Sequence[Model]:
@@ -179,17 +179,17 @@ class ModelService:
         ).all()
 
     def ready_copies(self, model_id: str, commit: str) -> set[str]:
-        """The precisions in which this commit is ready."""
+        """Return the precisions in which this commit is ready."""
         here = Model.status == ModelStatus.READY, Model.model_id == model_id, Model.commit == commit
         return {quantization.value for quantization in self.session.scalars(select(Model.quantization).where(*here))}
 
     def ready_among(self, model_ids: Collection[str]) -> set[str]:
-        """Those of which any revision is ready, in any precision."""
+        """Return those of which any revision is ready, in any precision."""
         ready = select(Model.model_id).where(Model.status == ModelStatus.READY, Model.model_id.in_(model_ids))
         return set(self.session.scalars(ready))
 
     def counts(self) -> dict[str, int]:
-        """Rows per status."""
+        """Return the number of rows per status."""
         rows = self.session.execute(select(Model.status, func.count()).group_by(Model.status)).all()
         return {status.value: count for status, count in rows}
 
@@ -273,7 +273,7 @@ class ModelService:
         self.session.flush()
 
     def mark_done(self, model: Model, kind: JobKind, found: FilesOnDisk) -> None:
-        """A job on the row ended well: the model is ready, or its quantized copy is made next."""
+        """Note that a job ended well: the model is ready, or its quantized copy is made next."""
         if model.quantization is not Quantization.NONE and not found.whole:
             self.start_job(model, JobKind.QUANTIZE)
             model.status = ModelStatus.QUANTIZING
@@ -292,7 +292,7 @@ class ModelService:
         self.session.flush()
 
     def mark_ended(self, model: Model, status: ModelStatus, error: dict[str, Any] | None = None) -> None:
-        """Not worked on any more: paused, failed, cancelled, missing, or ready as before."""
+        """Note that nothing works on it any more: paused, failed, cancelled, missing, or ready as before."""
         model.status, model.error = status, error
         self.session.flush()
 

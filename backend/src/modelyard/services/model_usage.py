@@ -48,7 +48,7 @@ def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedMode
 
 
 def loaded_by(loaded: LoadedModel) -> UsedBy:
-    """The worker that holds a model in memory, with where it does in words."""
+    """Return the worker that holds a model in memory, with where it does in words."""
     place = _PLACE_WORDS.get(loaded.device, f"on {loaded.device}")
     how = "" if loaded.dtype in (None, "auto") else f"in {loaded.dtype} "
     return UsedBy(
@@ -61,7 +61,7 @@ def loaded_by(loaded: LoadedModel) -> UsedBy:
 
 
 def training_users(session: Session, row_ids: Sequence[str]) -> dict[str, list[UsedBy]]:
-    """The runs under way on these models and the work on their SAEs, by the model's row."""
+    """Return the runs under way on these models and the work on their SAEs, by the model's row."""
     users: dict[str, list[UsedBy]] = {}
     for training in session.scalars(_TRAININGS, {"row_ids": row_ids}):
         name = f"in use by the training run {training.id[:8]} on {training.hook_point}"

@@ -57,7 +57,7 @@ class QuantizationService:
         on_step: "OnStep",
         is_cancelled: Callable[[], bool],
     ) -> AbstractContextManager["LoadedModel"]:
-        """The model, its adapter and its tokenizer, from this process's loader; held while the context lasts.
+        """Return the model, its adapter and its tokenizer, from this process's loader; held while the context lasts.
 
         Imports torch.
 
@@ -188,7 +188,7 @@ def artifact_name(model_id: str, commit: str, quantization: Quantization) -> str
 
 
 def weights_folder(row: Model) -> Path:
-    """The folder a row is loaded from: its snapshot, or its quantized copy.
+    """Return the folder a row is loaded from: its snapshot, or its quantized copy.
 
     Raises NotReady, also where files of an import changed since.
     """
@@ -206,7 +206,10 @@ def weights_folder(row: Model) -> Path:
 
 
 def original_folder(row: Model) -> Path:
-    """The folder of what a quantized copy was made of. Raises Conflict where the row is no copy or that is gone."""
+    """Return the folder of what a quantized copy was made of.
+
+    Raises Conflict where the row is no copy or that is gone.
+    """
     if not is_copy(row):
         raise Conflict(
             f"{row.model_id} in precision {row.quantization} is no quantized copy that is ready.",

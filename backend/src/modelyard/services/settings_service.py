@@ -87,12 +87,12 @@ class SettingsService:
         return "default" if constants.ENDPOINT == DEFAULT_ENDPOINT else "environment"
 
     def endpoint_url(self, reference: str | None = None) -> str:
-        """The address of the Hub in use, or of the one a row remembers."""
+        """Return the address of the Hub in use, or of the one a row remembers."""
         reference = reference or self.endpoint_reference()
         return f"{self.server_url()}/hub" if reference == BUILTIN else reference
 
     def hub_client(self, reference: str | None = None) -> HubClient:
-        """A client for the Hub in use, or for the one a row remembers.
+        """Return a client for the Hub in use, or for the one a row remembers.
 
         Each Hub gets the token that was stored for it, and the built-in one this server's own key.
         """
@@ -108,7 +108,7 @@ class SettingsService:
         return HubClient(reference)
 
     def client_to_try(self, request: HubTestRequest) -> HubClient:
-        """A client for a Hub, or with a token, that is not in use yet. Raises InvalidRequest."""
+        """Return a client for a Hub, or with a token, that is not in use yet. Raises InvalidRequest."""
         reference = self.endpoint_reference()
         if "endpoint" in request.model_fields_set:
             reference = constants.ENDPOINT if request.endpoint is None else checked_endpoint(request.endpoint)
@@ -143,7 +143,7 @@ class SettingsService:
         self._set("folders", folders)
 
     def path_rules(self) -> PathRules:
-        """Which paths users may name, as the API decided when it started: a worker's environment may be another."""
+        """Return which paths users may name, as the API decided at its start; a worker's environment may differ."""
         return PathRules.of(get_settings(), self._get("path_rules"))
 
     def remember_path_rules(self) -> None:

@@ -90,7 +90,7 @@ def _require(shared: _Shared, of_api: Mapping[str, Any], host: str) -> None:
 
 
 def _mark(shared: _Shared) -> str | None:
-    """The id of a folder; a new one where there is none yet."""
+    """Return the id of a folder; a new one where there is none yet."""
     draft = shared.marker.with_name(f".{uuid.uuid4().hex}")
     try:
         if (found := _read(shared.marker)) is not None:

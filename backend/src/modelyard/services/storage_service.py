@@ -85,7 +85,7 @@ def _extra(row: Model | Training) -> dict[str, Any]:
 
 
 def _needed_by(model: Model, cache: HubCache) -> int:
-    """Bytes that the row's next attempt writes to the disk it stopped at."""
+    """Return the bytes that the row's next attempt writes to the disk it stopped at."""
     folder = Path(_extra(model).get("folder", cache.cache_dir))
     if folder == cache.cache_dir or cache.cache_dir in folder.parents:
         return bytes_to_fetch(cache, model.model_id, model.commit, manifest(model)) + DISK_RESERVE_BYTES

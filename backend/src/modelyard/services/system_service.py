@@ -50,12 +50,12 @@ _LIBRARIES = ("torch", "transformers", "accelerate", "bitsandbytes", "safetensor
 
 
 def devices(our_pids: list[int]) -> list[Device]:
-    """Every GPU and the machine's memory; bytes, measured now."""
+    """Return every GPU and the machine's memory; bytes, measured now."""
     return [*_gpus(our_pids), _cpu(our_pids)]
 
 
 def disks(stored_bytes: int) -> list[Disk]:
-    """The file systems that hold models and this instance's own data."""
+    """Return the file systems that hold models and this instance's own data."""
     found: dict[int, Disk] = {}
     for path, purpose in ((Path(constants.HF_HUB_CACHE), "models"), (get_settings().home, "quantized models and data")):
         existing = _nearest_existing(path)
@@ -79,7 +79,7 @@ def disks(stored_bytes: int) -> list[Disk]:
 
 
 def libraries() -> dict[str, str | None]:
-    """Versions of what does the work, read from package metadata; nothing is imported."""
+    """Return the versions of what does the work, read from package metadata; nothing is imported."""
     return {"python": platform.python_version()} | {name: installed_version(name) for name in _LIBRARIES}
 
 

@@ -58,7 +58,7 @@ class UpdateService:
         self.note(branch, self._state(branch))
 
     def due(self, older_than_seconds: float = CHECK_SECONDS) -> list[Branch]:
-        """The branches of ready models of the Hub in use that were not looked at for so long, the longest first."""
+        """Return the branches of ready models that were not checked for so long, the longest first."""
         if constants.is_offline_mode():
             return []
         with self.database.reading() as session:

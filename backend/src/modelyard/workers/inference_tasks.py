@@ -210,7 +210,7 @@ def held_model(
     progress: JobProgress,
     adapter_id: str | None = None,
 ) -> Iterator[_Held]:
-    """The model, and an adapter, loaded if they are not; `progress` is reported when they are there.
+    """Yield the model, and an adapter, loaded if they are not; `progress` is reported when they are there.
 
     Their use is published. Such work names no dtype: whatever copy there is will do.
     """
@@ -281,7 +281,7 @@ def _drift(job: RunningJob) -> dict[str, Any]:
 
 
 def loader_for(job: RunningJob) -> "ModelLoader":
-    """The loader; its libraries take seconds to import where this process was not forked, which is reported."""
+    """Return the loader; its libraries take seconds to import where this process was not forked, which is reported."""
     if "torch" not in sys.modules:
         job.report(JobProgress(LOADING_PHASE, message=IMPORTING_MESSAGE, step=STARTING))
     return _loader()
@@ -350,7 +350,7 @@ def _keep_published(loader: "ModelLoader") -> None:
 
 
 def _busy() -> bool:
-    """Whether somebody waits for this worker, or it is at work: on any of its queues."""
+    """Return whether somebody waits for this worker, or it is at work: on any of its queues."""
     name = owner_name()
     with get_database().reading() as session:
         queues = session.get_one(Worker, name).queues.split(",")

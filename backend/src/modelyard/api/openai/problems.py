@@ -20,7 +20,7 @@ _EVERYWHERE: tuple[type[errors.ModelyardError], ...] = (
 
 
 def openai_problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a call under `/v1` that can fail in these ways."""
+    """Return the `responses=` of a call under `/v1` that can fail in these ways."""
     found: dict[int, dict[str, type[errors.ModelyardError]]] = {}
     for kind in (*_EVERYWHERE, *kinds):
         found.setdefault(status_of(problems.status_of(kind), kind.code), {})[kind.code] = kind

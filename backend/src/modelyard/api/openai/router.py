@@ -52,7 +52,7 @@ def _streams(example: str) -> dict[int | str, dict[str, Any]]:
 
 @router.get("/models", summary="Models", responses=openai_problems())
 def list_openai_models(openai: OpenAIDep) -> OpenAIModelList:
-    """The models that are ready, under the names that requests take."""
+    """Return the models that are ready, under the names that requests take."""
     return openai.list_models()
 
 
@@ -64,7 +64,7 @@ def get_openai_model(
     ],
     openai: OpenAIDep,
 ) -> OpenAIModel:
-    """One model, if it is ready."""
+    """Return one model, if it is ready."""
     return openai.get_model(model)
 
 

@@ -22,7 +22,7 @@ MAX_STRING_LENGTH = 200
 
 
 def read_generation_config(folder: Path, config: Mapping[str, Any], vocab_size: int) -> GenerationConfig:
-    """The fields of a folder's `generation_config.json` that are used; without one, those of `config`.
+    """Return the fields of a folder's `generation_config.json` that are used; without one, those of `config`.
 
     What is not usable is left out and logged: a field, an entry of a list that is no token id below `vocab_size`, a
     file that is no JSON object.

@@ -53,7 +53,7 @@ def measure_activations(
     quantizations: Sequence[str] = (),
     kernels: CpuKernels | None = None,
 ) -> Activations:
-    """The peak of one prefill of `batch` sequences of `sequence` tokens, and that of each of `quantizations`.
+    """Return the peak of one prefill of `batch` sequences of `sequence` tokens, and that of each of `quantizations`.
 
     As in generation, logits are computed for the last position only where the model can do that, unless `all_logits`.
     `kernels` are those of this machine unless others are given.

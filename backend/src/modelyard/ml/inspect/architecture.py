@@ -75,7 +75,7 @@ class Architecture:
     tree: ModuleNode
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form of `GET …/architecture`, without the model's name."""
+        """Return the JSON form of `GET …/architecture`, without the model's name."""
         return asdict(self)
 
 
@@ -95,7 +95,10 @@ class _Call:
 
 
 def inspect_architecture(skeleton: MetaModel) -> Architecture:
-    """Dimensions, blocks, hook points and tree of a skeleton. Never fails: what cannot be verified says so."""
+    """Return the dimensions, blocks, hook points and tree of a skeleton.
+
+    Never fails: what cannot be verified says so.
+    """
     model = skeleton.model
     dimensions = read_dimensions(skeleton.config)
     layers_path = find_layers(model, dimensions.num_layers)
@@ -182,7 +185,7 @@ class _Survey:
         return self._chain_problem()
 
     def _watched(self, kept: set[int] | None) -> set[str]:
-        """The blocks, and the norms and parts outside of them and in those that are run."""
+        """Return the blocks, and the norms and parts outside of them and in those that are run."""
         inside = {path for norms in self._norms_in for path in norms}
         watched = {*self._blocks, *(path for path in self._norms if path not in inside)}
         for index, (norms, parts) in enumerate(zip(self._norms_in, self._parts, strict=True)):
@@ -304,7 +307,7 @@ class _Survey:
         return HookPoint(path, layer, kind, shape, width, output, verified, lens)
 
     def _find_final_norm(self) -> str | None:
-        """The norm that read what the last block returned; else one beside the blocks that ran after them.
+        """Return the norm that read what the last block returned; else one beside the blocks that ran after them.
 
         The second is how models end that fold several copies of the stream into one before it.
         """
@@ -342,7 +345,7 @@ def _same(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
 
 
 def _mlp_width(model: nn.Module, points: list[HookPoint], hidden: int | None) -> int | None:
-    """The widest layer inside the first MLP, where the config does not say."""
+    """Return the widest layer inside the first MLP, where the config does not say."""
     for point in points:
         if point.kind == "mlp" and "." in point.path:
             sizes = [size for p in model.get_submodule(point.path).parameters() if p.dim() == 2 for size in p.shape]

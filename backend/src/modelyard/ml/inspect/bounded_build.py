@@ -103,7 +103,7 @@ class _Count:
 
 
 def nothing() -> None:
-    """For a build that nobody stops."""
+    """Do nothing: for a build that nobody stops."""
 
 
 @contextmanager

@@ -22,13 +22,13 @@ class Dimensions:
 
 
 def read_dimensions(config: Any) -> Dimensions:
-    """Dimensions of a transformers config object; of its text part where it has several."""
+    """Return the dimensions of a transformers config object; of its text part where it has several."""
     text = config.get_text_config(decoder=True)
     return Dimensions(**model_dimensions.read_dimensions(partial(_read, text)))
 
 
 def context_length(config: Any) -> int | None:
-    """The longest sequence, in tokens, that the config claims; `None` where it claims no limit."""
+    """Return the longest sequence, in tokens, that the config claims; `None` where it claims no limit."""
     return read_dimensions(config).max_position_embeddings
 
 

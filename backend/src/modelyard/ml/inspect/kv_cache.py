@@ -62,7 +62,7 @@ class KvCache:
 
 
 def measure_kv_cache(skeleton: MetaModel) -> KvCache:
-    """The logical bytes of the cache of one sequence, for every length up to the model's context."""
+    """Return the logical bytes of the cache of one sequence, for every length up to the model's context."""
     probe = _Probe(skeleton)
     try:
         if not probe(_SHORT):
@@ -97,7 +97,7 @@ class CacheMeter:
         self._of_each = self._trusted(self._kinds)
 
     def bytes(self, tokens: int, *, batch: int = 1) -> int:
-        """The bytes for `batch` sequences of `tokens` tokens. Raises `CannotRun`."""
+        """Return the bytes for `batch` sequences of `tokens` tokens. Raises `CannotRun`."""
         if self._kinds is None or not self._of_each:
             return self._run(tokens, batch)
         return self._from_few(self._kinds, self._of_each, set(range(len(self._kinds.layers))), tokens, batch)
@@ -144,7 +144,7 @@ class CacheMeter:
 
 
 def cache_meter(skeleton: MetaModel) -> CacheMeter:
-    """The one meter of a skeleton, so that its blocks are compared once."""
+    """Return the one meter of a skeleton, so that its blocks are compared once."""
     meter: CacheMeter = skeleton.findings.setdefault(_METER, None) or CacheMeter(skeleton)
     skeleton.findings[_METER] = meter
     return meter
@@ -191,11 +191,11 @@ class _Probe:
         self._seconds[tokens] = time.thread_time() - started
 
     def known_between(self, low: int, high: int) -> int | None:
-        """A length inside that was run already: as good as the middle to find a bend, and free."""
+        """Return a length inside that was run already: as good as the middle to find a bend, and free."""
         return next((tokens for tokens in self._known if low < tokens < high), None)
 
     def affordable_length(self) -> int:
-        """The context length, or less where the model's code loops over tokens in Python."""
+        """Return the context length, or less where the model's code loops over tokens in Python."""
         needed = max((2 * window for window in self._all_windows()), default=0)
         wanted = min(context_length(self._skeleton.config) or _DEFAULT_CONTEXT, max(_LONGEST_PROBE, needed))
         if wanted <= _LONGER:
@@ -218,7 +218,10 @@ class _Probe:
 
 
 def state_bytes(state: Any) -> int:
-    """Bytes of all tensors reachable from a cache object, each once; not the single numbers it keeps its books with."""
+    """Return the bytes of all tensors reachable from a cache object, each once.
+
+    The single numbers that it keeps its books with are left out.
+    """
     tensors = _reachable(state, lambda value: isinstance(value, torch.Tensor) and value.dim() > 0)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 

@@ -24,7 +24,7 @@ _OTHER_TOWERS = re.compile(r"vision|visual|image|audio|speech|tower|vit\b|percei
 
 
 def find_layers(model: nn.Module, num_layers: int | None) -> str | None:
-    """The path of the decoder blocks: an outermost `ModuleList` of the text model, preferably of `num_layers`."""
+    """Return the path of the decoder blocks: the text model's outermost `ModuleList`, preferably of `num_layers`."""
     found = [
         (path, module) for path, module in _outermost_lists(model, "") if len(module) and not _OTHER_TOWERS.search(path)
     ]
@@ -56,7 +56,7 @@ class LayerKinds:
     kinds: tuple[tuple[int, ...], ...]
 
     def first(self, count: int) -> set[int]:
-        """The indices of the first `count` blocks of every kind."""
+        """Return the indices of the first `count` blocks of every kind."""
         return {index for kind in self.kinds for index in kind[:count]}
 
     @contextmanager
@@ -88,7 +88,7 @@ class LayerKinds:
 
 
 def few_kinds(skeleton: MetaModel) -> LayerKinds | None:
-    """The kinds of a model that repeats them so often that asking about one of each saves most of the work."""
+    """Return the kinds of a model that repeats them so often that asking about one of each saves most of the work."""
     if _KINDS not in skeleton.findings:
         kinds = layer_kinds(skeleton)
         if kinds is not None and len(kinds.first(2)) >= len(kinds.layers):
@@ -130,7 +130,7 @@ def _settings(layer: nn.Module) -> dict[tuple[str, str], Any]:
 
 
 def _without_positions(settings: Sequence[Mapping[tuple[str, str], Any]]) -> list[frozenset[Any]]:
-    """The settings without those that only say which block this is: they grow by one from block to block.
+    """Return the settings without those that only say which block this is: they grow by one from block to block.
 
     They count either all blocks or those that have the setting (the attention layers of a hybrid model).
     """

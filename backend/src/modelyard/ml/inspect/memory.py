@@ -110,7 +110,7 @@ def estimate_memory(
     checkpoint_dtype: str | None = None,
     plain_bitsandbytes: bool = False,
 ) -> MemoryEstimate:
-    """Bytes of every storage a model holds right after `from_pretrained`, before its first forward pass.
+    """Return the bytes of every storage a model holds right after `from_pretrained`, before its first forward pass.
 
     Counted are parameters (tied ones once), buffers and quantization state. `checkpoint_dtype` is the dtype of the
     checkpoint's first floating tensor; it matters only where the config names none. 8bit is LLM.int8, 4bit is nf4 with
@@ -164,7 +164,7 @@ def unpacked_bytes(skeleton: MetaModel) -> int:
 
 
 def tied_parameters(skeleton: MetaModel) -> tuple[TiedParameter, ...]:
-    """The parameters of an untied skeleton that loading ties to others."""
+    """Return the parameters of an untied skeleton that loading ties to others."""
     item_bytes = _LoadDtypes(skeleton)
     targets: dict[str, str] = skeleton.model.all_tied_weights_keys  # type: ignore[assignment]
     found = []
@@ -176,13 +176,13 @@ def tied_parameters(skeleton: MetaModel) -> tuple[TiedParameter, ...]:
 
 
 def ignored_patterns(model: nn.Module) -> tuple[str, ...]:
-    """Patterns of the names of stored tensors that transformers does not load into the model."""
+    """Return the patterns of the names of stored tensors that transformers does not load into the model."""
     patterns: Any = getattr(model, "_keys_to_ignore_on_load_unexpected", None)
     return tuple(sorted(patterns)) if isinstance(patterns, (list, set, tuple)) else ()
 
 
 def resident_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of an untied skeleton that exist after loading: tied ones once, under their source's name."""
+    """Return the parameters that exist after loading an untied skeleton; tied ones once, by their source's name."""
     targets: dict[str, str] = model.all_tied_weights_keys  # type: ignore[assignment]
     return {name: parameter for name, parameter in model.named_parameters() if name not in targets}
 

@@ -63,7 +63,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def load_config(config: Mapping[str, Any]) -> Any:
-    """The transformers config object of a `config.json`.
+    """Return the transformers config object of a `config.json`.
 
     Raises `NeedsCustomCode` if only the repository's own code knows the type, `UnsupportedArchitecture` if the
     installed transformers does not know it or refuses the values, a size in it is absurd, or it names another model.
@@ -110,7 +110,7 @@ def _require_sizes_read(values: Mapping[str, Any], parsed: Any) -> None:
 
 
 def model_class(config: Any) -> type[Any]:
-    """The class a checkpoint with this config is loaded with: what the config names, else the type's causal LM.
+    """Return the class a checkpoint with this config is loaded with: what the config names, else the type's causal LM.
 
     Raises `UnsupportedArchitecture` if the installed transformers has no such class.
     """
@@ -131,13 +131,13 @@ def model_class(config: Any) -> type[Any]:
 
 
 def _parts(cls: type[Any]) -> tuple[type[Any], ...]:
-    """The configuration classes of a composite model's parts."""
+    """Return the configuration classes of a composite model's parts."""
     whole = getattr(cls, "config_class", None)
     return () if whole is None else tuple(part for part in whole.sub_configs.values() if part is not whole)
 
 
 def resolve_dtype(config: Any, dtype: str = "auto", checkpoint_dtype: str | None = None) -> tuple[torch.dtype, bool]:
-    """The dtype weights are loaded in, and whether it is only assumed.
+    """Return the dtype weights are loaded in, and whether it is only assumed.
 
     `auto` follows transformers: the config's own, else that of the checkpoint's first floating tensor. Where neither
     is known, float32 is assumed.
@@ -203,7 +203,7 @@ def build(
 
 
 def first_line(error: BaseException) -> str:
-    """An exception's first line, with the next where it only announces that, short enough for a message."""
+    """Return an exception's first line, with the next where it only announces that, short enough for a message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     announced = lines[0].endswith(":") and len(lines) > 1
     return " ".join(lines[: 1 + announced])[:300]

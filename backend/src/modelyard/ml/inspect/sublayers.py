@@ -18,7 +18,7 @@ _MLP = re.compile(r"mlp|feed_?forward|densereludense|ffn|\Aff\Z|\Aff_|moe|expert
 
 
 def sublayers(block: nn.Module, path: str) -> list[tuple[str, Kind]]:
-    """The parts of one block that write into the residual stream, by the names of its children."""
+    """Return the parts of one block that write into the residual stream, by the names of its children."""
     if _has(block, "attention.output.dense") and _has(block, "output.dense"):  # BERT adds the residual inside both
         return [(f"{path}.attention.output.dense", "attention"), (f"{path}.output.dense", "mlp")]
     parts: dict[Kind, str] = {}
@@ -41,7 +41,7 @@ def _children(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _unlisted(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A block's children; those that T5 keeps in a list called `layer`, one by one."""
+    """Yield a block's children; those that T5 keeps in a list called `layer`, one by one."""
     for name, child in block.named_children():
         if name == "layer" and isinstance(child, nn.ModuleList):
             yield from ((f"{name}.{index}", part) for index, part in child.named_children())

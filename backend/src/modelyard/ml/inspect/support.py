@@ -162,7 +162,7 @@ def worth_building(static: Support) -> bool:
 
 
 def quantization_method(config: Mapping[str, Any]) -> str | None:
-    """The method a checkpoint is already quantized with, `unknown` if it does not say which, else `None`."""
+    """Return the method a checkpoint is already quantized with, `unknown` if it does not say which, else `None`."""
     for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
         section = part.get("quantization_config") or part.get("compression_config")
         if isinstance(section, Mapping):

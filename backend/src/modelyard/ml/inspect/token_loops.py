@@ -107,7 +107,7 @@ class TokenLoops(TorchFunctionMode):
         return result
 
     def _with_skipped(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """The arguments, with tensors that stand for several as often as that in lists that are joined."""
+        """Return the arguments, with tensors that stand for several as often as that in lists that are joined."""
         if func in _JOINING:
             if args:
                 return (self._repeated(args[0]), *args[1:]), kwargs

@@ -17,6 +17,6 @@ class KeptDtypes:
             self._pattern, self._globs, _ = build_glob_alternation(list(self._plan))
 
     def of(self, name: str) -> torch.dtype | None:
-        """The dtype of a state-dict entry that is not loaded as the others are."""
+        """Return the dtype of a state-dict entry that is not loaded as the others are."""
         match = self._pattern.search(name) if self._pattern is not None else None
         return None if match is None or match.lastgroup is None else self._plan[self._globs[match.lastgroup]]

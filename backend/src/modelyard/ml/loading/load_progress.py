@@ -40,7 +40,7 @@ OnStep = Callable[[LoadStep], None]
 
 
 def ignore_step(_step: LoadStep) -> None:
-    """For a load that nobody watches."""
+    """Do nothing: for a load that nobody watches."""
 
 
 @contextmanager
@@ -87,12 +87,12 @@ def telling_steps(files: Iterable[Path], name: Literal["reading", "quantizing"],
 
 
 def _sources(mapping: Any) -> set[str]:
-    """The tensors of the files that a parameter, or several fused with it, are made of."""
+    """Return the tensors of the files that a parameter, or several fused with it, are made of."""
     return set().union(*mapping.layer_targets.values())
 
 
 def _tensor_bytes(files: Iterable[Path]) -> dict[str, int]:
-    """Bytes of every tensor, as the headers of safetensors files tell; empty for pickle files."""
+    """Return the bytes of every tensor, as the headers of safetensors files tell; empty for pickle files."""
     sizes: dict[str, int] = {}
     for path in files:
         if path.suffix == ".safetensors":

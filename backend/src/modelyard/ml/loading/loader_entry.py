@@ -16,11 +16,13 @@ POLL_SECONDS = 0.05
 
 
 def never() -> bool:
-    """For a load that nobody takes back."""
+    """Return False: for a load that nobody takes back."""
     return False
 
 
 class Entry:
+    """A model that a loader holds or is loading, and who uses it."""
+
     def __init__(self, key: ModelKey, spec: LoadSpec, changed: threading.Condition) -> None:
         self.key, self.spec = key, spec
         self.ttl_seconds, self.pinned = spec.ttl_seconds, spec.pinned

@@ -10,7 +10,7 @@ from modelyard.ml.quantize.quantization import unique_storages
 
 
 def mapped_bytes(model: nn.Module) -> int:
-    """Bytes of a model's storages that are mapped from files and not in this process's memory.
+    """Return the bytes of a model's storages that are mapped from files and not in this process's memory.
 
     Weights on a CPU are mapped, and a page of theirs takes memory once it has been read. 0 where the system does not
     say which pages are in memory.

@@ -20,7 +20,7 @@ _PRECISION_WORD = {"8bit": "8-bit", "4bit": "4-bit"}
 
 
 def resolve_device(spec: LoadSpec) -> str:
-    """The device that `auto` means: the accelerator with the most free memory, all of them if it takes them all.
+    """Return the device that `auto` means: the accelerator with the most free memory, all of them if it takes them all.
 
     Main memory besides only on request. Raises InvalidRequest for a request that cannot be met.
     """

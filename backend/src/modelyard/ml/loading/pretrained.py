@@ -49,7 +49,7 @@ _NO_PLACE = "dispatched on the CPU or the disk"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's `config.json`. Raises NoWeights if there is none, InvalidRepository."""
+    """Return the folder's `config.json`. Raises NoWeights if there is none, InvalidRepository."""
     try:
         return read_config_file(folder / "config.json", folder.name)
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def require_all_weights(loading: Mapping[str, Any], what_lacks: str, cls: type[P
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer, in this process. Raises NoTokenizer, with the reason.
+    """Return the folder's tokenizer, in this process. Raises NoTokenizer, with the reason.
 
     It may be hostile: a process that others depend on uses `untrusted.Tokenizer`.
     """

@@ -52,7 +52,7 @@ def _gnu_runtimes() -> list[ctypes.CDLL]:
 
 
 def _openmp_libraries() -> set[str]:
-    """The OpenMP runtimes that are loaded; several packages bring one. Empty where there is no /proc."""
+    """Return the OpenMP runtimes that are loaded; several packages bring one. Empty where there is no /proc."""
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     except OSError:

@@ -104,7 +104,7 @@ def _may_stay(file_name: str, key: str, value: Any) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Each text in a value, at any depth; keys of objects are none."""
+    """Yield each text in a value, at any depth; keys of objects are none."""
     pending = [value]
     while pending:
         each = pending.pop()

@@ -37,7 +37,7 @@ class ArtifactRequest:
 
 
 def read_manifest(artifact: Path) -> dict[str, Any] | None:
-    """The manifest of an artifact, None if the folder is none."""
+    """Return the manifest of an artifact, None if the folder is none."""
     try:
         manifest: dict[str, Any] = json.loads((artifact / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +46,7 @@ def read_manifest(artifact: Path) -> dict[str, Any] | None:
 
 
 def damaged_files(artifact: Path) -> list[str]:
-    """The manifest's files that are missing or have changed, after reading all of them."""
+    """Return the manifest's files that are missing or have changed, after reading all of them."""
     manifest = read_manifest(artifact)
     if manifest is None:
         return [MANIFEST]
@@ -81,7 +81,7 @@ def remove_leftovers(artifact: Path) -> int:
 
 @contextmanager
 def exclusive(partial: Path) -> Iterator[Path]:
-    """The empty folder `partial`, locked; the lock dies with this process, so a killed one's leftovers are taken over.
+    """Yield the empty folder `partial`, locked until this process ends, so a killed one's leftovers are taken over.
 
     Removes the folder when the work fails; a folder that has been renamed is no longer there to be removed.
     """
@@ -118,7 +118,7 @@ def _lock(partial: Path) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """A file's SHA-256, in hexadecimal."""
+    """Return a file's SHA-256, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

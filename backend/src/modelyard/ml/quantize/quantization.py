@@ -52,7 +52,7 @@ def best_compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def measured_bytes(model: nn.Module) -> int:
-    """Bytes of the unique storages a model holds: parameters, buffers, plain tensor attributes, quantization state.
+    """Return the bytes of a model's unique storages: parameters, buffers, tensor attributes, quantization state.
 
     Parts that accelerate keeps in main memory between two passes are counted there.
     """

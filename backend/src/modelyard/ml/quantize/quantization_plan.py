@@ -109,7 +109,7 @@ SINGLE_4BIT = Scheme("4bit", _half, _single_4bit_state)
 
 
 def stored_scheme(section: Mapping[str, Any]) -> Scheme | None:
-    """The scheme of a checkpoint that is quantized already; `None` if it is none of those known here."""
+    """Return the scheme of a checkpoint that is quantized already; `None` if it is none of those known here."""
     if section.get("quant_method", BITSANDBYTES) == PACKING_METHOD:
         return NF4
     if section.get("quant_method", BITSANDBYTES) != BITSANDBYTES:
@@ -122,13 +122,13 @@ def stored_scheme(section: Mapping[str, Any]) -> Scheme | None:
 
 
 def stored_shape(module: nn.Module) -> torch.Size:
-    """The shape, output rows first, in which a converted module's matrix is quantized."""
+    """Return the shape, output rows first, in which a converted module's matrix is quantized."""
     weight = module.get_parameter("weight")
     return torch.Size(reversed(weight.shape)) if isinstance(module, Conv1D) else weight.shape
 
 
 def packed_bytes(shape: torch.Size) -> int:
-    """Bytes of an expert parameter of this shape once packed, state included; the code tables exist once."""
+    """Return the bytes of an expert parameter of this shape once packed, state included; the code tables exist once."""
     experts, elements = shape[0], shape[1:].numel()
     each = NF4.value_bytes(elements) + _nf4_state(shape[1:]) - NF4_CODE_BYTES - NESTED_CODE_BYTES
     return experts * each + NF4_CODE_BYTES + NESTED_CODE_BYTES
@@ -141,7 +141,7 @@ def same_as_linear(module: nn.Module) -> bool:
 
 
 def packable_experts(model: nn.Module) -> dict[str, torch.Size]:
-    """The expert parameters of a skeleton (nothing tied or converted yet) that 4bit packs, with their shapes."""
+    """Return the expert parameters of a skeleton (nothing tied or converted yet) that 4bit packs, with their shapes."""
     return {name: model.get_parameter(name).shape for name in plan_quantization(model).with_packing().packed}
 
 

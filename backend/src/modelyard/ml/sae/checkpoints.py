@@ -12,7 +12,7 @@ _NAME = re.compile(r"checkpoint-(\d+)\Z")
 
 @contextmanager
 def appear(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which gets the name `folder` when the context ends without an error."""
+    """Yield a folder to write into, which gets the name `folder` when the context ends without an error."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -32,7 +32,7 @@ class Checkpoints:
         return time.monotonic() - self._saved_at >= self._interval
 
     def latest(self) -> Path | None:
-        """The one to go on from."""
+        """Return the one to go on from."""
         found = self._all()
         return found[-1] if found else None
 

@@ -24,12 +24,12 @@ class Explained:
 
 
 def trained_texts(texts: Callable[[], Iterable[str]]) -> Callable[[], Iterator[str]]:
-    """The rows to train on."""
+    """Return the rows to train on."""
     return lambda: (text for number, text in enumerate(texts(), 1) if number % KEPT_BACK_EVERY)
 
 
 def kept_back_texts(texts: Callable[[], Iterable[str]]) -> Callable[[], Iterator[str]]:
-    """The rows that are kept back."""
+    """Return the rows that are kept back."""
     return lambda: (text for number, text in enumerate(texts(), 1) if not number % KEPT_BACK_EVERY)
 
 

@@ -316,7 +316,7 @@ def _describe(
 
 
 def _dataset(texts: Callable[[], Iterable[str]]) -> Any:
-    """The texts as a data set that is read while it is used, without a copy of it on the disk."""
+    """Return the texts as a data set that is read while it is used, without a copy of it on the disk."""
 
     def rows() -> Iterator[dict[str, str]]:
         yield from ({"text": text} for text in texts())

@@ -47,7 +47,7 @@ class Sample:
 
 
 def preview(path: Path, rules: PathRules, column: str | None = None) -> TextFile:
-    """The text columns, judged by the first rows; `column` is looked for further on where those lack it.
+    """Return the text columns, judged by the first rows; `column` is looked for further on where those lack it.
 
     Raises InvalidRequest, also for a file that cannot be read.
     """
@@ -105,7 +105,7 @@ def _require_text(kinds: _Kinds, path: Path, rows: int) -> tuple[str, ...]:
 
 
 def sample(path: Path, column: str, rules: PathRules) -> Sample:
-    """The first texts. Raises InvalidRequest."""
+    """Return the first texts. Raises InvalidRequest."""
     found: list[str] = []
     characters = 0
     for number, (share, record) in enumerate(_read(path, rules), 1):
@@ -119,7 +119,7 @@ def sample(path: Path, column: str, rules: PathRules) -> Sample:
 
 
 def texts(path: Path, column: str, rules: PathRules) -> Iterator[str]:
-    """The rows of a column that hold text; others are passed over. Raises InvalidRequest."""
+    """Yield the rows of a column that hold text; others are passed over. Raises InvalidRequest."""
     for record in _records(path, rules):
         value = record.get(column)
         if isinstance(value, str) and value.strip():
@@ -132,7 +132,7 @@ def _records(path: Path, rules: PathRules) -> Iterator[dict[str, Any]]:
 
 
 def _read(path: Path, rules: PathRules) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Each row, and before it the share of the file up to its end. Raises InvalidRequest, PathNotAllowed."""
+    """Yield each row, and before it the share of the file up to its end. Raises InvalidRequest, PathNotAllowed."""
     readers = {".jsonl": _json_lines, ".txt": _paragraphs, ".parquet": _parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:

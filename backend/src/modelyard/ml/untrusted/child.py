@@ -95,7 +95,7 @@ def _end(pid: int, children: dict[int, int | None]) -> int:
 
 
 def _fork(control: socket.socket, descriptor: int) -> int | None:
-    """The new process's id; None where there can be none, which its socket's end tells."""
+    """Return the new process's id; None where there can be none, which its socket's end tells."""
     try:
         pid = os.fork()
     except OSError as error:
@@ -207,7 +207,7 @@ def _libraries() -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """A snapshot's folder, and each file that a link in it leads to; not the other files beside those."""
+    """Return a snapshot's folder, and each file that a link in it leads to; not the other files beside those."""
     links = [path.resolve() for path in folder.rglob("*") if path.is_symlink()]
     return [folder, *links]
 

@@ -54,7 +54,7 @@ class _Lost(Exception):
 
 
 def never() -> bool:
-    """For work that nobody takes back."""
+    """Return False: for work that nobody takes back."""
     return False
 
 
@@ -64,7 +64,7 @@ def warm_up() -> None:
 
 
 def warm_pid() -> int | None:
-    """The id of the process that tokenizers' processes are forked from, once it was started."""
+    """Return the id of the process that tokenizers' processes are forked from, once it was started."""
     return _warm.pid
 
 
@@ -125,12 +125,12 @@ class Tokenizer:
             self._end()
 
     def bos_token_id(self, *, should_stop: Callable[[], bool] = never) -> int | None:
-        """The token that begins a text."""
+        """Return the token that begins a text."""
         bos: int | None = self._loaded(should_stop)["bos_token_id"]
         return bos
 
     def special_tokens(self, *, should_stop: Callable[[], bool] = never) -> SpecialTokens:
-        """The tokens that are no text."""
+        """Return the tokens that are no text."""
         facts = self._loaded(should_stop)
         return SpecialTokens(facts["bos_token"], tuple(facts["special_tokens"]))
 
@@ -141,7 +141,7 @@ class Tokenizer:
     def render_chat(
         self, messages: Sequence[Mapping[str, Any]], *, should_stop: Callable[[], bool] = never, **options: Any
     ) -> str:
-        """The text that the chat template makes of messages.
+        """Return the text that the chat template makes of messages.
 
         `options` (JSON) are those of `apply_chat_template`: add_generation_prompt, tools, chat_template (the name of
         one of several), and the template's own.
@@ -153,13 +153,13 @@ class Tokenizer:
     def encode(
         self, text: str, *, add_special_tokens: bool = True, should_stop: Callable[[], bool] = never
     ) -> list[int]:
-        """The token ids of a text; one that a chat template made has its special tokens already."""
+        """Return the token ids of a text; one that a chat template made has its special tokens already."""
         return self.encode_all([text], add_special_tokens=add_special_tokens, should_stop=should_stop)[0]
 
     def encode_all(
         self, texts: Sequence[str], *, add_special_tokens: bool = True, should_stop: Callable[[], bool] = never
     ) -> list[list[int]]:
-        """The token ids of each of these texts."""
+        """Return the token ids of each of these texts."""
         request = {"do": "encode", "texts": list(texts), "special_tokens": add_special_tokens}
         ids: list[list[int]] = self._ask("tokenizer", request, should_stop)
         return ids
@@ -170,12 +170,12 @@ class Tokenizer:
         return number
 
     def decode(self, *ids: Sequence[int], should_stop: Callable[[], bool] = never) -> list[str]:
-        """The text of each of these lists of token ids, without special tokens."""
+        """Return the text of each of these lists of token ids, without special tokens."""
         texts: list[str] = self._ask("tokenizer", {"do": "decode", "ids": [list(each) for each in ids]}, should_stop)
         return texts
 
     def pieces(self, ids: Collection[int], *, should_stop: Callable[[], bool] = never) -> dict[int, bytes]:
-        """The bytes of each token by itself, which may be a part of a character; of a special token, those of its name.
+        """Return the bytes of each token, maybe a part of a character; of a special token, those of its name.
 
         Each is asked for once and remembered.
         """
@@ -243,7 +243,7 @@ class Tokenizer:
         return message["result"]
 
     def _next(self, deadline: float, limits: Limits, should_stop: Callable[[], bool]) -> dict[str, Any]:
-        """The next message. Raises _Ended, TimeoutError, MemoryError and TokenizerStopped."""
+        """Return the next message. Raises _Ended, TimeoutError, MemoryError and TokenizerStopped."""
         assert self._link is not None  # noqa: S101 - somebody was asked
         while True:
             length = LENGTH.unpack_from(self._received)[0] if len(self._received) >= LENGTH.size else None

@@ -43,7 +43,7 @@ class WarmProcess:
             self._started()
 
     def fork(self) -> socket.socket:
-        """The socket of a new process; does not wait for it."""
+        """Return the socket of a new process; does not wait for it."""
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             try:

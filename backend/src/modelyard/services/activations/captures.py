@@ -56,7 +56,7 @@ class CaptureService:
         return found[0], found[1]
 
     def list(self, *, limit: int, offset: int) -> tuple[Sequence[tuple[Capture, Job]], int]:
-        """One page, the newest first, and how many there are in all."""
+        """Return one page of sets of activations, the newest first, and how many there are in all."""
         page = _with_jobs().order_by(Capture.created_at.desc(), Capture.id).limit(limit).offset(offset)
         total = self.session.scalar(select(func.count()).select_from(Capture)) or 0
         return [(capture, job) for capture, job in self.session.execute(page)], total

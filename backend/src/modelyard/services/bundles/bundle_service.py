@@ -48,12 +48,12 @@ class BundleService:
         return bundle
 
     def list(self, *, limit: int, offset: int) -> tuple[Sequence[Bundle], int]:
-        """One page, the newest first, and how many there are in all."""
+        """Return one page of bundles, the newest first, and how many there are in all."""
         newest_first = select(Bundle).order_by(Bundle.created_at.desc(), Bundle.id)
         return read_page(self.session, newest_first, limit=limit, offset=offset)
 
     def find_export(self, digest: str) -> Bundle | None:
-        """The export of this very content that is not cancelled, if there is one."""
+        """Return the export of this very content that is not cancelled, if there is one."""
         return self.session.scalars(
             select(Bundle)
             .where(Bundle.kind == BundleKind.EXPORT, Bundle.digest == digest, Bundle.status != BundleStatus.CANCELLED)
@@ -61,7 +61,7 @@ class BundleService:
         ).first()
 
     def find_import(self, path: str) -> Bundle | None:
-        """The import of this path that has not ended, if there is one."""
+        """Return the import of this path that has not ended, if there is one."""
         return self.session.scalars(
             select(Bundle).where(
                 Bundle.kind == BundleKind.IMPORT,

@@ -19,6 +19,8 @@ _DTYPES = {"float32", "bfloat16", "float16"}
 
 @dataclass(frozen=True)
 class ConfigFacts:
+    """What a configuration says of its model."""
+
     architecture: str | None
     model_type: str | None
     dtype: str | None
@@ -45,7 +47,7 @@ def read_config(config: Mapping[str, Any]) -> ConfigFacts:
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of the language model, where a model has other parts too."""
+    """Return the configuration of the language model, where a model has other parts too."""
     if names_layers(config.get):
         return config
     for name in _TEXT_PARTS:

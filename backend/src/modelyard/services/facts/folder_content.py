@@ -104,7 +104,7 @@ def require_checkpoint(snapshot: Path, repository: str, *, allow_pickle: bool) -
 
 
 def list_importable(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
-    """The files of a folder that a download would have fetched, by name.
+    """Return the files of a folder that a download would have fetched, by name.
 
     Raises PathNotAllowed, InvalidRequest, NoWeights, UnsupportedAdapter.
     """
@@ -124,7 +124,7 @@ def list_importable(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
 
 
 def commit_of(files: Mapping[str, FoundFile]) -> str:
-    """A name for a folder's state: git-like, from names, sizes and times of change."""
+    """Return a name for a folder's state: git-like, from names, sizes and times of change."""
     digest = hashlib.sha1(usedforsecurity=False)
     for name, file in files.items():
         digest.update(f"{name}\0{file.status.st_size}\0{file.status.st_mtime_ns}\0".encode())

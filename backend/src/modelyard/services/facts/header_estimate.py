@@ -39,6 +39,8 @@ _NOT_PLAIN_ATTENTION = (
 
 @dataclass(frozen=True)
 class Tensor:
+    """A stored tensor, as the header of its file describes it."""
+
     name: str
     dtype: str
     shape: tuple[int, ...]
@@ -62,12 +64,12 @@ class WeightFigures:
 
 
 def stored_bytes(parameters_by_dtype: Mapping[str, int]) -> int | None:
-    """The bytes of so many parameters as they are stored, None where none were counted."""
+    """Return the bytes of so many parameters as they are stored, None where none were counted."""
     return sum(count * DTYPE_BYTES.get(dtype, 2) for dtype, count in parameters_by_dtype.items()) or None
 
 
 def checkpoint_dtype(tensors: Iterable[Tensor]) -> str | None:
-    """The floating dtype most of the elements are stored in. Integers hold packed weights, or none."""
+    """Return the floating dtype most of the elements are stored in. Integers hold packed weights, or none."""
     elements: dict[str, int] = {}
     for tensor in tensors:
         if tensor.dtype.startswith(("F", "BF")):
@@ -76,7 +78,7 @@ def checkpoint_dtype(tensors: Iterable[Tensor]) -> str | None:
 
 
 def first_dtype(tensors: Iterable[Tensor]) -> str | None:
-    """The dtype of the first floating tensor: what transformers loads in where a configuration names none."""
+    """Return the dtype of the first floating tensor: what transformers loads in where a configuration names none."""
     return next((DTYPE_NAMES[tensor.dtype] for tensor in tensors if tensor.dtype in DTYPE_NAMES), None)
 
 

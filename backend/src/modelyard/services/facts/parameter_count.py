@@ -90,7 +90,10 @@ def count_parameters(described: Described, tensors: Sequence[Tensor], num_layers
 def parameter_count(
     config: Mapping[str, Any], tensors: Sequence[Tensor], described: Described | None, same: Compare
 ) -> int | None:
-    """The one number of parameters that is told of a model; without a description, the elements of its weight files."""
+    """Return the one number of parameters that is told of a model.
+
+    Without a description, the elements of its weight files.
+    """
     facts = read_config(config)
     if facts.quantization_method is not None:
         # Quantized tensors are packed: their elements are not parameters.
@@ -133,7 +136,7 @@ def _part(tensor: Tensor) -> str:
 
 
 def _stored(parameter: str, names: Mapping[str, Tensor]) -> Tensor | None:
-    """The tensor of a parameter; checkpoints of a model's inner part lack the beginning of its name."""
+    """Return the tensor of a parameter; checkpoints of a model's inner part lack the beginning of its name."""
     found = [name for name in names if parameter == name or parameter.endswith(f".{name}")]
     return names[max(found, key=len)] if found else None
 

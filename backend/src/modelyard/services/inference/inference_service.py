@@ -234,7 +234,7 @@ class InferenceService:
                 yield step
 
     async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
-        """A generation or comparison, as it changes and now and then; the last one has the result.
+        """Yield a generation or comparison, as it changes and now and then; the last one has the result.
 
         Leaving early stops it. Raises the error it ended with.
         """
@@ -278,7 +278,7 @@ class InferenceService:
         return FasterLoad(dtype=FAST, option_bytes=self._option_bytes(row, FAST))
 
     def _option_bytes(self, row: Model, dtype: str) -> dict[str, int]:
-        """The estimated bytes of each precision: what a loader without enough memory can point to."""
+        """Return the estimated bytes of each precision: what a loader without enough memory can point to."""
         known = _known_bytes(row, dtype)
         try:
             checkpoint = local_checkpoint(row)
@@ -321,7 +321,7 @@ def _stage(job: Job) -> Stage:
 
 
 def holder(session: Session, row_id: str, *, dtypes: Collection[str] | None = None, device: str = "auto") -> str | None:
-    """The worker that has the model in memory in this way, or is about to; of several the least busy. None: any may.
+    """Return the least busy worker that has the model in memory in this way, or soon will; None: any may.
 
     With no `dtypes` any will do, and one as stored goes before others.
     """
@@ -341,7 +341,7 @@ def holder(session: Session, row_id: str, *, dtypes: Collection[str] | None = No
 
 
 def _way(job: Job) -> tuple[str, str]:
-    """The dtype and the device a load was asked for in; a generation names neither."""
+    """Return the dtype and the device a load was asked for in; a generation names neither."""
     asked = LoadPayload.of(job) if job.kind is JobKind.LOAD else LoadOptions()
     return asked.dtype, asked.device
 

@@ -84,7 +84,7 @@ class JobWatcher:
         self._thread: threading.Thread | None = None
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job]:
-        """A job as it is now, whenever it has changed, and every QUIET_SECONDS."""
+        """Yield a job as it is now, whenever it has changed, and every QUIET_SECONDS."""
         watch = _Watch(job_id)
         self._add(watch)
         try:

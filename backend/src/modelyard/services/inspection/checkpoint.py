@@ -41,7 +41,7 @@ class Checkpoint:
     """Whether two of the tensors have the same content."""
 
     def count(self, described: Described) -> Count:
-        """The parameters of the loaded model, where the configuration describes that many."""
+        """Return the parameters of the loaded model, where the configuration describes that many."""
         facts = read_config(self.config)
         if facts.quantization_method is not None:
             return Count(described.num_parameters)  # quantized tensors are packed: their elements are not parameters

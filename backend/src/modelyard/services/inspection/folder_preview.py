@@ -36,7 +36,7 @@ from modelyard.services.settings_service import LOCAL
 
 
 def model_folder(text: str) -> Path | None:
-    """The folder that a text names instead of a model on a Hub: one with a config.json, or whatever looks like a path.
+    """Return the folder that a text names, not a model on a Hub: one with a config.json, or what looks like a path.
 
     Raises InvalidRequest for a path that leads to no such folder.
     """
@@ -63,7 +63,7 @@ class LocalCheckpoint:
 
 
 def read_folder(folder: Path) -> LocalCheckpoint:
-    """The configuration and the weight files' headers of a folder, which needs no weights.
+    """Return the configuration and the weight files' headers of a folder, which needs no weights.
 
     Raises InvalidRequest, InvalidRepository.
     """
@@ -72,7 +72,7 @@ def read_folder(folder: Path) -> LocalCheckpoint:
 
 
 def read_files(found: Mapping[str, FoundFile], name: str, commit: str) -> LocalCheckpoint:
-    """The same of files that were found already. Raises InvalidRequest, InvalidRepository."""
+    """Return the same of files that were found already. Raises InvalidRequest, InvalidRepository."""
     plan = plan_files(hub_files(found), allow_pickle=True, index=index_of(found, name))
     try:
         config = read_config_file(found["config.json"].real, name)

@@ -107,7 +107,10 @@ class InspectionService:
     def ask(
         self, kind: Kind, model_id: str, commit: str, config: Mapping[str, Any], *, seconds: float, **options: Any
     ) -> dict[str, Any]:
-        """The answer as JSON, from the database if it is there. Raises InspectionFailed, also for a remembered no."""
+        """Return the answer as JSON, from the database if it is there.
+
+        Raises InspectionFailed, also for a remembered no.
+        """
         question = _question(kind, options)
         answer = self.recall(model_id, commit, question)
         if answer is None:
@@ -173,7 +176,7 @@ class InspectionService:
 
 @lru_cache
 def get_inspector() -> "Inspector":
-    """The inspector of this process. Its module imports no torch; only its child does. Raises ExtraMissing."""
+    """Return the inspector of this process. Its module imports no torch; only its child does. Raises ExtraMissing."""
     from modelyard.ml.inspect.inspector import Inspector
 
     require(Extra.TORCH)

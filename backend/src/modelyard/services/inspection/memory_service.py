@@ -96,6 +96,6 @@ class MemoryService:
         return self._weights.exact(checkpoint, dtype=dtype, seconds=seconds)
 
     def options(self, checkpoint: Checkpoint, *, dtype: str = "auto", seconds: float) -> Mapping[str, int]:
-        """The resident bytes of the weights loaded in `dtype` per precision; empty where not known exactly."""
+        """Return the resident bytes of the weights loaded in `dtype` per precision; empty where not known exactly."""
         found = self.exact(checkpoint, dtype=dtype, seconds=seconds)
         return {} if found is None else found.weights_bytes

@@ -100,7 +100,7 @@ class RuntimeMemories:
     def _segments(
         self, checkpoint: Checkpoint, dtype: str, deadline: float
     ) -> tuple[list[KvCacheSegment], _Remark | None]:
-        """The KV cache of one sequence, and what is to be said of it."""
+        """Return the KV cache of one sequence, and what is to be said of it."""
         # The activations, asked for next, get the other half.
         seconds = (deadline - time.monotonic()) / 2
         try:
@@ -118,7 +118,7 @@ class RuntimeMemories:
     def _activations(
         self, checkpoint: Checkpoint, dtype: str, context: int, batch: int, deadline: float
     ) -> tuple[Mapping[str, int], _Remark | None]:
-        """The activations' peak in each precision, and what is to be said of it."""
+        """Return the activations' peak in each precision, and what is to be said of it."""
         seconds = deadline - time.monotonic()
         try:
             answer = self._ask_unless_recent_timeout(
@@ -171,7 +171,7 @@ class RuntimeMemories:
 
 
 def kv_cache_bytes(segments: Sequence[KvCacheSegment], tokens: int) -> int:
-    """Bytes of one sequence's cache at `tokens`: the last segment that begins before it, continued."""
+    """Return the bytes of one sequence's cache at `tokens`: the last segment that begins before it, continued."""
     last = [segment for segment in segments if segment.from_tokens <= tokens][-1]
     return last.bytes_at_from + (tokens - last.from_tokens) * last.bytes_per_token
 
@@ -179,7 +179,7 @@ def kv_cache_bytes(segments: Sequence[KvCacheSegment], tokens: int) -> int:
 def _unknown_at_most(
     checkpoint: Checkpoint, dtype: str | None, context: int, batch: int, *, cache: bool, rest: bool
 ) -> int | None:
-    """A generous bound for a KV cache or activations (`rest`) that are not known; None where not even that is.
+    """Return a generous bound for a KV cache or activations (`rest`) that are not known; None where not even that is.
 
     The cache is taken to be that of full attention with all heads, plus a recurrent state; of activations the widest
     layer, every score of attention and every logit are taken to be held at once.

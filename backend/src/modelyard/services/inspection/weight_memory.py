@@ -62,7 +62,7 @@ class FoundWeights:
     may_improve: bool = False
 
     def to_load(self, name: str, copies: Collection[str]) -> OptionWeights:
-        """One precision's weights, whose load is that of a quantized copy where there is one."""
+        """Return one precision's weights, whose load is that of a quantized copy where there is one."""
         option = self.options[name]
         return replace(option, load_peak=option.copy_peak or option.load_peak) if name in copies else option
 
@@ -86,7 +86,7 @@ class WeightMemory:
         self.inspections = inspections
 
     def find(self, checkpoint: Checkpoint, dtype: str, deadline: float) -> FoundWeights:
-        """The weights as the inspector tells them; as stored where they are packed in a way it does not know."""
+        """Return the weights as the inspector tells them; as stored where they are packed in a way it does not know."""
         from modelyard.ml.inspect.support import static_support, worth_building
 
         facts = read_config(checkpoint.config)
@@ -144,7 +144,7 @@ class WeightMemory:
     def _computed(
         self, checkpoint: Checkpoint, static: Mapping[str, Any], dtype: str, load_dtype: str | None, deadline: float
     ) -> FoundWeights:
-        """The inspector's answer; without one, what the headers tell."""
+        """Return the inspector's answer; without one, what the headers tell."""
         packed = read_config(checkpoint.config).quantization_method is not None
         try:
             memory = self._memory(checkpoint, dtype, deadline - time.monotonic())
@@ -180,7 +180,7 @@ class WeightMemory:
 
 
 def clause(sentence: str) -> str:
-    """A sentence as the end of another one."""
+    """Return a sentence as the end of another one."""
     return sentence.rstrip(".")
 
 
@@ -254,7 +254,7 @@ def _count(checkpoint: Checkpoint, memory: Mapping[str, Any]) -> Count:
 
 
 def _as_computed(option: Mapping[str, Any], untied_bytes: int) -> OptionWeights:
-    """One precision as the inspector tells it, and parameters besides that are not tied after all."""
+    """Return one precision as the inspector tells it, and parameters besides that are not tied after all."""
     copy_peak = option.get("copy_peak_bytes")  # answers that were remembered before lack it
     return OptionWeights(
         weights=option["weights_bytes"] + untied_bytes,

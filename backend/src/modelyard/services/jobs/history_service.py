@@ -79,7 +79,7 @@ class HistoryService:
         )
 
     def note_start(self, job: Job, at: datetime) -> None:
-        """A worker took a job: for the first time, after a stop, or because another worker let go of it."""
+        """Note that a worker took a job: for the first time, after a stop, or because another one let go of it."""
         last = self.session.scalar(
             select(JobEvent.event).where(JobEvent.job_id == job.id).order_by(JobEvent.id.desc()).limit(1)
         )
@@ -89,7 +89,7 @@ class HistoryService:
         self.note(job.subject_id, EventKind(job.kind.value), event, job_id=job.id, at=at)
 
     def note_end(self, job: Job, event: EventName, at: datetime, error: dict[str, Any] | None = None) -> None:
-        """A job stopped, for good or for now; the time and the bytes moved are those of its last worker."""
+        """Note that a job stopped, for good or for now; time and bytes moved are those of its last worker."""
         last = self.session.execute(
             select(JobEvent.event, JobEvent.at).where(JobEvent.job_id == job.id).order_by(JobEvent.id.desc()).limit(1)
         ).one_or_none()
@@ -107,7 +107,7 @@ class HistoryService:
         )
 
     def page(self, row_id: str, *, limit: int, offset: int) -> HistoryPage:
-        """The newest first. Raises ModelNotFound."""
+        """Return one page of a model's events, the newest first. Raises ModelNotFound."""
         if self.session.get(Model, row_id) is None:
             raise ModelNotFound(f"There is no model with the id {row_id!r}.")
         newest_first = select(JobEvent).where(JobEvent.subject_id == row_id).order_by(JobEvent.id.desc())
@@ -132,10 +132,10 @@ class HistoryService:
         )
 
     def last_load_seconds(self, row_ids: Sequence[str]) -> dict[str, float]:
-        """Row → how long its last load took, of those that were loaded."""
+        """Return how long the last load of each row took, of those that were loaded, by id."""
         events = self.session.execute(_LAST_LOADS, {"row_ids": row_ids})
         return {row_id: seconds for row_id, seconds in events if seconds is not None}
 
     def forget(self, row_id: str) -> None:
-        """Of a model that is deleted."""
+        """Delete the events of a model that is deleted."""
         self.session.execute(delete(JobEvent).where(JobEvent.subject_id == row_id))

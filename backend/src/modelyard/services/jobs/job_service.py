@@ -73,7 +73,7 @@ class JobService:
         return job
 
     def queue_of(self, job_id: str) -> str:
-        """The queue of a job; empty when there is no such job."""
+        """Return the queue of a job; empty when there is no such job."""
         return self.session.scalar(select(Job.queue).where(Job.id == job_id)) or ""
 
     def claim(self, job_id: str, worker: str, *, parallel: int | None = None) -> Job | None:
@@ -213,7 +213,7 @@ class JobService:
         return True
 
     def loads(self, row_ids: Sequence[str]) -> Sequence[Job]:
-        """The requests that these models' loads wait or run for, in the order they were made."""
+        """Return the requests that these models' loads wait or run for, in the order they were made."""
         return self.session.scalars(
             select(Job)
             .where(is_load(), Job.subject_id.in_(row_ids))
@@ -240,7 +240,7 @@ class JobService:
             self.request(job_id, JobControl.CANCEL)
 
     def running_of(self, worker: str) -> Sequence[Job]:
-        """The jobs a worker is at, or was when it died."""
+        """Return the jobs a worker is at, or was when it died."""
         return self.session.scalars(
             select(Job).where(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
         ).all()
@@ -353,7 +353,7 @@ class JobService:
         return self._now() + timedelta(seconds=seconds)
 
     def _locked(self, job_id: str) -> Job:
-        """The row as it is now, whatever this session read of it before, and nobody else's until the commit."""
+        """Return the row as it is now, whatever this session read of it before, and nobody else's until the commit."""
         return self.session.get_one(Job, job_id, with_for_update=True, populate_existing=True)
 
     def _count_alone(self, queue: str) -> None:

@@ -142,7 +142,10 @@ def _inside(path: str, name: str) -> str:
 
 
 def _files_below(model: HubModel, path: str) -> list[RemoteFile]:
-    """The files of an SAE in one folder of a repository. Raises InvalidRequest, which names folders that have one."""
+    """Return the files of an SAE in one folder of a repository.
+
+    Raises InvalidRequest, which names folders that have one.
+    """
     listed = {file.path: file for file in model.files}
     wanted = {name: listed.get(_inside(path, name)) for name in (CONFIG, WEIGHTS)}
     if None in wanted.values():

@@ -37,7 +37,7 @@ class SaeService:
         return sae
 
     def list(self, *, model: Model | None = None, limit: int, offset: int) -> tuple[Sequence[Sae], int]:
-        """One page, the newest first, and how many there are in all; with `model`, those that name it."""
+        """Return one page, the newest first, and how many there are in all; with `model`, those that name it."""
         conditions: list[ColumnElement[bool]] = []
         if model is not None:
             names = {model.model_id.lower(), model.canonical_id.lower(), model.name.lower()}

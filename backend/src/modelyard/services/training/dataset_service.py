@@ -56,7 +56,7 @@ class DatasetService:
                     path.unlink()
 
     def stored(self, session: Session) -> list[StoredDataset]:
-        """Every file, the newest first, with the runs on it."""
+        """Return every file, the newest first, with the runs on it."""
         users = self._users(session)
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
@@ -89,7 +89,7 @@ class DatasetService:
         return size
 
     def _users(self, session: Session) -> dict[str, list[DatasetUser]]:
-        """The runs on each path, as it is now."""
+        """Return the runs on each path, as it is now."""
         users: dict[str, list[DatasetUser]] = {}
         rows = session.execute(
             select(Training.id, Training.status, Training.config).order_by(Training.created_at.desc())

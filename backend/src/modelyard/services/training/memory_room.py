@@ -48,7 +48,10 @@ def idle_models(session: Session, device: str) -> list[IdleModel]:
 
 
 def enough(idle: Sequence[IdleModel], missing_bytes: float) -> list[IdleModel]:
-    """The first of them that together hold what is missing; none if all of them do not, or nothing is missing."""
+    """Return the first of them that together hold what is missing.
+
+    None if all of them do not, or nothing is missing.
+    """
     chosen: list[IdleModel] = []
     for model in idle:
         if missing_bytes <= 0:

@@ -6,7 +6,7 @@ from modelyard.core.settings import get_settings
 
 
 def present_path(stored: str) -> str:
-    """The path of a data set or of a trained SAE as it is now.
+    """Return the path of a data set or of a trained SAE as it is now.
 
     Where nothing is under the stored path, what has the same tail in the present home is meant: `datasets/<name>` or
     `trainings/<id>/sae`.

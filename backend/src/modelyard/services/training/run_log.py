@@ -22,7 +22,7 @@ def append(training_id: str, message: str) -> None:
 
 
 def read(training_id: str, after: int = 0) -> TrainingLog:
-    """The whole lines behind byte `after`, at most the last `MOST_BYTES` of them.
+    """Return the whole lines behind byte `after`, at most the last `MOST_BYTES` of them.
 
     Empty for a run that has not begun, and for one whose worker keeps its files on another machine.
     """

@@ -60,7 +60,7 @@ class TrainingRunService:
         return self._plan(request, find_text(request.dataset, PathRules.of(get_settings())))[0]
 
     def _plan(self, request: TrainingCreate, text: Text) -> tuple[TrainingPlan, ModelyardError | None]:
-        """The plan, and the error with which it would be refused."""
+        """Return the plan, and the error with which it would be refused."""
         from modelyard.ml.sae.plan import USABLE_FRACTION, refusal
 
         if not has(Extra.TORCH):
@@ -208,7 +208,10 @@ class TrainingRunService:
             TrainingService(session).get_by_id(training_id).output_path = made["output"]
 
     def _in_the_way(self, device: Device, needed_bytes: int) -> list[IdleModel]:
-        """The idle models without which a run fits; none if it fits with them, or does not fit without them either."""
+        """Return the idle models without which a run fits.
+
+        None if it fits with them, or does not fit without them either.
+        """
         from modelyard.ml.sae.plan import USABLE_FRACTION
 
         with self.database.reading() as session:

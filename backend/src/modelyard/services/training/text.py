@@ -44,7 +44,7 @@ class Tokens:
 
 
 def find_text(choice: DatasetChoice, rules: PathRules) -> Text:
-    """The file and the column that are meant. Raises InvalidRequest and PathNotAllowed, which name the field."""
+    """Return the file and the column that are meant. Raises InvalidRequest and PathNotAllowed, which name the field."""
     from modelyard.ml.sae.text_rows import preview
 
     path = Path(present_path(choice.path))
@@ -70,12 +70,15 @@ def find_text(choice: DatasetChoice, rules: PathRules) -> Text:
 
 
 def count_tokens(text: Text, tokenizer_folder: Path) -> Tokens:
-    """By the model's tokenizer, of the first rows. Raises InvalidRequest, PathNotAllowed."""
+    """Count the tokens of the first rows with the model's tokenizer. Raises InvalidRequest, PathNotAllowed."""
     return _count(text, tokenizer_folder, identity(text.rules.find_file(text.path).status))
 
 
 def special_tokens(tokenizer_folder: Path) -> "SpecialTokens":
-    """The special tokens of a model's tokenizer; none where it cannot be read here, which the run itself says."""
+    """Return the special tokens of a model's tokenizer.
+
+    None where it cannot be read here, which the run itself says.
+    """
     version = tuple(
         (path.name, path.stat().st_mtime_ns) for path in sorted(tokenizer_folder.glob("*token*")) if path.is_file()
     )
@@ -83,7 +86,10 @@ def special_tokens(tokenizer_folder: Path) -> "SpecialTokens":
 
 
 def beginning_token(wanted: str, special: "SpecialTokens") -> str | None:
-    """The token that `beginning` of a run means, None for none. Raises InvalidRequest for one that is none of them."""
+    """Return the token that `beginning` of a run means, None for none.
+
+    Raises InvalidRequest for one that is none of them.
+    """
     if wanted in ("auto", "none"):
         return special.bos if wanted == "auto" else None
     if special.tokens and wanted not in special.tokens:

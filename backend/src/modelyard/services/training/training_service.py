@@ -68,7 +68,7 @@ class TrainingService:
     def list(
         self, *, statuses: Sequence[TrainingStatus] = (), model_row_id: str | None = None, limit: int, offset: int
     ) -> tuple[Sequence[Training], int]:
-        """One page, the newest first, and how many there are in all."""
+        """Return one page of runs, the newest first, and how many there are in all."""
         conditions: list[ColumnElement[bool]] = []
         if statuses:
             conditions.append(Training.status.in_(statuses))
@@ -77,11 +77,11 @@ class TrainingService:
         return read_page(self.session, _newest_first(*conditions), limit=limit, offset=offset)
 
     def list_active(self) -> Sequence[Training]:
-        """Runs that wait, are under way or are being stopped, the newest first."""
+        """Return the runs that wait, are under way or are being stopped, the newest first."""
         return self.session.scalars(_newest_first(Training.status.in_(ACTIVE_TRAINING_STATUSES))).all()
 
     def curve(self, training_id: str, after_step: int = 0) -> Sequence[TrainingMetric]:
-        """The points of a run's curve behind a step. Raises TrainingNotFound."""
+        """Return the points of a run's curve behind a step. Raises TrainingNotFound."""
         self.get_by_id(training_id)
         return self.session.scalars(
             select(TrainingMetric)
@@ -152,14 +152,14 @@ class TrainingService:
         return self.session.scalars(select(Training.id).where(Training.removal_due, Training.updated_at < since)).all()
 
     def mark_running(self, training: Training) -> None:
-        """A worker has taken it; a cancellation that was asked for meanwhile is not forgotten."""
+        """Note that a worker has taken it; one that is being cancelled stays so."""
         if training.status is TrainingStatus.PENDING:
             training.status = TrainingStatus.RUNNING
         training.started_at = training.started_at or utc_now()
         self._touch_model(training)
 
     def mark_waiting(self, training: Training, error: dict[str, Any]) -> None:
-        """It cannot go on for the reason in `error`, one of STORAGE_CODES, and keeps its job, which is paused."""
+        """Note that it waits for the reason in `error`, one of STORAGE_CODES, and keeps its job, which is paused."""
         training.status, training.error = TrainingStatus.PENDING, error
         training.phase, training.tokens_per_second, training.eta_seconds = None, None, None
         self._touch_model(training)
@@ -233,7 +233,7 @@ def _newest_first(*conditions: ColumnElement[bool]) -> Select[Training]:
 
 
 def asked_of(training: Training) -> dict[str, Any]:
-    """The settings of a run, under the names of `TrainingCreate`; a data set where it is now."""
+    """Return the settings of a run, under the names of `TrainingCreate`; a data set where it is now."""
     found = {name: training.config[name] for name in _ASKED}
     dataset = found["dataset"] | {"path": present_path(found["dataset"]["path"])}
     later = {name: training.config.get(name, value) for name, value in _BEFORE.items()}
@@ -241,7 +241,7 @@ def asked_of(training: Training) -> dict[str, Any]:
 
 
 def training_response(training: Training) -> TrainingResponse:
-    """A row as it goes over the wire."""
+    """Return a row as it goes over the wire."""
     return TrainingResponse(
         id=training.id,
         status=training.status.value,

@@ -104,7 +104,7 @@ class Channel(virtual.Channel):
         return len(waiting)
 
     def _waiting(self, queue: str) -> list[Path]:
-        """The queue's messages, oldest first."""
+        """Return the queue's messages, oldest first."""
         suffix = quote(queue, safe="")
         return sorted(path for path in self._messages.iterdir() if path.name.partition(".")[2] == suffix)
 
@@ -152,7 +152,7 @@ class Channel(virtual.Channel):
 
     @contextmanager
     def _changing(self, exchange: str) -> Iterator[list[Binding]]:
-        """The table, saved afterwards if it changed; one process at a time."""
+        """Yield the table, saved afterwards if it changed; one process at a time."""
         file = self._table(exchange)
         with open_private(file.with_suffix(".lock"), "ab") as lock:
             locks.lock(lock.fileno(), wait=True)

@@ -230,7 +230,7 @@ def _show(words: Sequence[str]) -> None:
 
 
 def is_at_end(link: socket.socket) -> bool:
-    """Whether the other side of a socket, which sends nothing, is gone."""
+    """Return whether the other side of a socket, which sends nothing, is gone."""
     try:
         return not link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
@@ -293,7 +293,7 @@ class Rules:
 
 
 def _has_accelerator() -> bool:
-    """Whether torch, if it is imported, could use a device of this machine; asks no driver."""
+    """Return whether torch, if it is imported, could use a device of this machine; asks no driver."""
     version = getattr(sys.modules.get("torch"), "version", None)
     nodes = (("cuda", "/dev/nvidiactl"), ("cuda", "/dev/dxg"), ("hip", "/dev/kfd"), ("xpu", "/dev/dri"))
     return any(getattr(version, kind, None) and Path(node).exists() for kind, node in nodes)

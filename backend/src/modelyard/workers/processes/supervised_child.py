@@ -19,6 +19,8 @@ _SETTLED_SECONDS = 30.0
 
 @dataclass
 class SupervisedChild:
+    """A child of the supervisor: started, watched, and started again after its end."""
+
     name: str
     arguments: list[str]
     descriptors: tuple[int, ...]
@@ -118,7 +120,7 @@ class SupervisedChild:
         return delay
 
     def last_log_line(self) -> str:
-        """The last line the process wrote."""
+        """Return the last line the process wrote."""
         return "the reason is above" if self.log is None else self.log.last_line()
 
 

@@ -198,7 +198,10 @@ class Supervisor:
         self._signals += 1
 
     def _listen(self) -> socket.socket:
-        """The listening socket. Raises CannotStart if the address cannot be used, or may not be without a key."""
+        """Return the listening socket.
+
+        Raises CannotStart if the address cannot be used, or may not be without a key.
+        """
         host, port = self._host, self._port
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -336,7 +339,7 @@ def _environment_for(queues: Sequence[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
-    """A descriptor that becomes readable with every signal that matters here, a child's death included."""
+    """Yield a descriptor that becomes readable with every signal that matters here, a child's death included."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
