@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -370,6 +371,12 @@ def assert_a_feature_is_clamped(instance: Instance, row_id: str, sae_id: str, tm
     replaced = [{"op": "sae_replace", "sae_id": other.json()["id"]}]
     answer = instance.api.post(f"/models/{row_id}/generate", json={**ask, "interventions": replaced}).json()
     assert answer["warnings"] == ["8bit: It was trained on 8-bit; this copy is full precision."]
+    asked = {"model": SAMPLE, "prompt": "import os", "max_tokens": 2}
+    answers = [
+        httpx.post(f"{instance.url}/v1/completions", json=asked | {"modelyard": {"interventions": given}}).json()
+        for given in (replaced, [clamp])
+    ]
+    assert [each.get("modelyard") for each in answers] == [{"warnings": answer["warnings"]}, None]
     for change in ({"feature": D_SAE}, {"hook_point": "model.layers.0"}, {"feature": None}, {"sae_id": None}):
         refused = instance.api.post(f"/models/{row_id}/generate", json={**ask, "interventions": [clamp | change]})
         assert problem(refused) == (422, "invalid_request"), change

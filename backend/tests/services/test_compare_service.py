@@ -15,7 +15,7 @@ from modelyard.models import Job, JobControl, JobState, Quantization
 from modelyard.schemas.compare import CompareRequest, CompareResponse
 from modelyard.services.compare_service import CompareService
 from modelyard.services.inference import inference_service
-from modelyard.services.inference.inference_service import InferenceService
+from modelyard.services.inference.inference_service import InferenceService, StartedGeneration
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.payloads import GeneratePayload
 from services.cache import MODEL_ID, OTHER_COMMIT, ready_row
@@ -180,9 +180,9 @@ def test_leaving_while_a_generation_is_being_queued_stops_it(
     service: CompareService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_starting, may_start = threading.Event(), threading.Event()
-    start: Callable[..., str] = InferenceService.start
+    start: Callable[..., StartedGeneration] = InferenceService.start
 
-    def held_back(self: InferenceService, *arguments: Any, **fields: Any) -> str:
+    def held_back(self: InferenceService, *arguments: Any, **fields: Any) -> StartedGeneration:
         is_starting.set()
         assert may_start.wait(60)
         return start(self, *arguments, **fields)

@@ -2133,6 +2133,18 @@ export interface components {
             /** Tokens */
             tokens: number;
         };
+        /**
+         * AnswerNotes
+         * @description What Modelyard has to say of an answer beside OpenAI's fields.
+         */
+        AnswerNotes: {
+            /**
+             * Warnings
+             * @description Where an SAE of the interventions was trained on another precision or commit.
+             * @example []
+             */
+            warnings: string[];
+        };
         /** AnsweredMessage */
         AnsweredMessage: {
             /** Content */
@@ -2884,6 +2896,8 @@ export interface components {
             id: string;
             /** Model */
             model: string;
+            /** @description Only where there is something to say. */
+            modelyard?: components["schemas"]["AnswerNotes"] | null;
             /**
              * Object
              * @default chat.completion
@@ -3339,6 +3353,8 @@ export interface components {
             id: string;
             /** Model */
             model: string;
+            /** @description Only where there is something to say. */
+            modelyard?: components["schemas"]["AnswerNotes"] | null;
             /**
              * Object
              * @default text_completion

@@ -80,6 +80,10 @@ class Agreement(TypedDict):
     largest_difference: float
 
 
+class AnswerNotes(TypedDict):
+    warnings: list[str]
+
+
 class AnsweredMessage(TypedDict):
     role: NotRequired[Literal['assistant']]
     content: str
@@ -254,6 +258,7 @@ class ChatCompletion(TypedDict):
     choices: list[ChatChoice]
     usage: Usage
     system_fingerprint: str
+    modelyard: NotRequired[AnswerNotes | None]
 
 
 class ChatCompletionRequest(TypedDict):
@@ -344,6 +349,7 @@ class Completion(TypedDict):
     choices: list[CompletionChoice]
     usage: Usage
     system_fingerprint: str
+    modelyard: NotRequired[AnswerNotes | None]
 
 
 class CompletionChoice(TypedDict):

@@ -73,6 +73,14 @@ class ChatChoice(Schema):
     finish_reason: Literal["stop", "length"]
 
 
+class AnswerNotes(Schema):
+    """What Modelyard has to say of an answer beside OpenAI's fields."""
+
+    warnings: list[str] = Field(
+        description="Where an SAE of the interventions was trained on another precision or commit.", examples=[[]]
+    )
+
+
 class ChatCompletion(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.CHAT_COMPLETION]})
 
@@ -83,6 +91,7 @@ class ChatCompletion(Schema):
     choices: list[ChatChoice]
     usage: Usage
     system_fingerprint: str = Field(description="The commit and the precision of the model.")
+    modelyard: AnswerNotes | None = Field(default=None, description="Only where there is something to say.")
 
 
 class CompletionLogprobs(Schema):
@@ -111,6 +120,7 @@ class Completion(Schema):
     choices: list[CompletionChoice]
     usage: Usage
     system_fingerprint: str
+    modelyard: AnswerNotes | None = Field(default=None, description="Only where there is something to say.")
 
 
 class Embedding(Schema):

@@ -9,7 +9,7 @@ import pytest
 from modelyard.core.errors import Conflict
 from modelyard.services.inference.generation_result import Choice, WrittenToken
 from modelyard.services.inference.inference_service import Generation
-from modelyard.services.openai.answers import ChatForm, Form, Heading, TextForm
+from modelyard.services.openai.answers import ChatForm, Form, Heading, TextForm, chunk
 from modelyard.services.openai.stream import stream_chunks
 
 HEADING = Heading(id="x", created=1, model="owner/name", system_fingerprint="f")
@@ -59,6 +59,16 @@ def test_a_message_begins_with_its_role_and_ends_with_a_reason() -> None:
         ({}, "stop"),
     ]
     assert all(chunk["object"] == "chat.completion.chunk" and "usage" not in chunk for chunk in made)
+
+
+def test_warnings_stand_in_each_chunk_and_in_the_whole_answer() -> None:
+    heading = Heading(**HEADING.as_dict(), warnings=["it was trained on 8-bit"])
+    said = {"warnings": ["it was trained on 8-bit"]}
+    assert chunk(heading, TextForm(), [])["modelyard"] == said
+    for form in (ChatForm(), TextForm()):
+        assert form.whole(heading, [choice("a", "stop")], 1).model_dump()["modelyard"] == said
+        assert form.whole(HEADING, [choice("a", "stop")], 1).modelyard is None
+        assert "modelyard" not in chunk(HEADING, form, [])
 
 
 def test_choices_end_each_in_its_own_time() -> None:

@@ -137,4 +137,5 @@ async def _answer(
 
 
 def _body(started: StartedAnswer, result: dict[str, Any]) -> str:
-    return started.form.whole(started.heading, result["choices"], started.n).model_dump_json()
+    answer = started.form.whole(started.heading, result["choices"], started.n)
+    return answer.model_dump_json(exclude={"modelyard"} if answer.modelyard is None else None)

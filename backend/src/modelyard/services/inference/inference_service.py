@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -77,6 +77,13 @@ class Generation:
     stage: Stage = Stage()
 
 
+class StartedGeneration(NamedTuple):
+    """A generation that was queued, and what is to be said of its interventions."""
+
+    job_id: str
+    warnings: Sequence[str]
+
+
 class InferenceService:
     """The API's side; the models themselves live in `workers.inference_tasks`."""
 
@@ -147,22 +154,22 @@ class InferenceService:
         served = self.served(row_id)
         options = request.model_dump(include={"max_new_tokens", "temperature", "seed"})
         fields = {"inputs": [given], "adapter": served.adapter_id, "interventions": request.interventions}
-        return self.start(served.row, fields | options)
+        return self.start(served.row, fields | options).job_id
 
     def served(self, row_id: str) -> Served:
         """Return what a ready row stands for. Raises ModelNotFound, NotReady, BaseMissing."""
         with self.database.reading() as session:
             return Served.of(session, _ready(ModelService(session).get_by_id(row_id)))
 
-    def start(self, row: Model, fields: Mapping[str, Any], *, ttl_seconds: float | None = None) -> str:
-        """Queue a generation with these fields of a GeneratePayload. Returns the job's id.
+    def start(self, row: Model, fields: Mapping[str, Any], *, ttl_seconds: float | None = None) -> StartedGeneration:
+        """Queue a generation with these fields of a GeneratePayload.
 
         `ttl_seconds`, if given, is how long after its last use the model is unloaded, loaded already or not. Raises
         UnsupportedArchitecture where the model generates no text.
         """
         require_language_head(row)
         payload = GeneratePayload(**self._with_interventions(row, fields), load=self.any_load(row, ttl_seconds))
-        return self.enqueue(JobKind.GENERATE, row, payload)
+        return StartedGeneration(self.enqueue(JobKind.GENERATE, row, payload), payload.warnings)
 
     def _with_interventions(self, row: Model, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields with interventions on modules. Raises as `resolve` does."""
@@ -220,12 +227,12 @@ class InferenceService:
         loop = asyncio.get_running_loop()
         starting = loop.run_in_executor(None, self.start, row, fields)
 
-        def stop(started: asyncio.Future[str]) -> None:
+        def stop(started: asyncio.Future[StartedGeneration]) -> None:
             if not started.cancelled() and started.exception() is None:
-                loop.run_in_executor(None, self._stop, started.result())
+                loop.run_in_executor(None, self._stop, started.result().job_id)
 
         try:
-            job_id = await asyncio.shield(starting)
+            job_id = (await asyncio.shield(starting)).job_id
         except asyncio.CancelledError:
             starting.add_done_callback(stop)
             raise

@@ -33,9 +33,12 @@ class Heading:
     created: int
     model: str
     system_fingerprint: str
+    warnings: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        """Return its fields; warnings, if there are any, below `modelyard`, as OpenAI's API has none."""
+        fields = {name: value for name, value in vars(self).items() if name != "warnings"}
+        return fields | ({"modelyard": {"warnings": list(self.warnings)}} if self.warnings else {})
 
 
 @dataclass

@@ -74,7 +74,7 @@ class OpenAIService:
         self, served: Served, request: GenerationRequest, fields: dict[str, Any], form: Form, prefix: str
     ) -> StartedAnswer:
         row, adapter = served.row, served.adapter
-        job_id = InferenceService(self.database).start(
+        job_id, warnings = InferenceService(self.database).start(
             row, fields | {"adapter": served.adapter_id}, ttl_seconds=request.modelyard.ttl_seconds
         )
         heading = Heading(
@@ -82,6 +82,7 @@ class OpenAIService:
             created=int(time.time()),
             model=request.model,
             system_fingerprint=f"{row.commit}-{row.quantization}" + (f"+{adapter.commit}" if adapter else ""),
+            warnings=warnings,
         )
         return StartedAnswer(job_id, heading, form, request.n)
 
