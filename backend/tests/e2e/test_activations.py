@@ -141,6 +141,7 @@ def test_rows_of_a_data_set_become_files(instance: Instance, row_id: str, model:
     assert not folder.exists()
 
 
+@pytest.mark.thorough
 def test_a_killed_worker_leaves_identical_files(instance: Instance, row_id: str) -> None:
     whole = ended(instance, ask(instance, row_id, 202, save=True, **LONG))
     capture = ask(instance, row_id, 202, save=True, **LONG)

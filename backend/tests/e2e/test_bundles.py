@@ -183,6 +183,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance, di
         instance.stop()
 
 
+@pytest.mark.thorough
 def test_kills_at_random_moments(big: tuple[Instance, dict[str, Any]], target: Instance, tmp_path: Path) -> None:
     source, row = big
     seed = random.randrange(2**32)

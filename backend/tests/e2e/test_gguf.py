@@ -221,6 +221,7 @@ def _damage(path: Path) -> None:
     path.resolve().write_bytes(content)
 
 
+@pytest.mark.thorough
 def test_a_file_that_asks_for_all_memory_fails_by_itself(instance: Instance) -> None:
     """Its header is in order; what is made of its vocabulary would fill any machine."""
     row = instance.download(OTHER, gguf_file="greedy.gguf")
@@ -230,6 +231,7 @@ def test_a_file_that_asks_for_all_memory_fails_by_itself(instance: Instance) -> 
     assert error["hint"]
 
 
+@pytest.mark.thorough
 def test_a_kill_in_the_middle_is_taken_up_again(instance: Instance) -> None:
     row = instance.download(SPLIT, gguf_file="model-00001-of-00003.gguf")
     child: psutil.Process = instance.wait_until(lambda: running(CHILD), 60, "the child converts")

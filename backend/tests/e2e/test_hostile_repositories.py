@@ -171,6 +171,7 @@ def test_a_tokenizer_that_multiplies_is_named(
     instance.wait_for(quantized["id"], "ready", seconds=180)
 
 
+@pytest.mark.thorough
 def test_others_generate_and_unload_while_a_template_runs(
     instance: Instance, good: str, hostile: Callable[..., tuple[str, str]], worker: psutil.Process
 ) -> None:
@@ -189,6 +190,7 @@ def test_others_generate_and_unload_while_a_template_runs(
     assert "took more than" in answer.json()["detail"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_takes_the_template_with_it(
     instance: Instance, hostile: Callable[..., tuple[str, str]], worker: psutil.Process, stream: bool

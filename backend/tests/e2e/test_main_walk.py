@@ -100,6 +100,7 @@ def test_search_preview_download_use_delete(slow: Instance) -> None:
     assert slow.api.get(f"/models/{row['id']}").json()["code"] == "model_not_found"
 
 
+@pytest.mark.thorough
 def test_killed_worker_finishes_where_it_was(slow: Instance) -> None:
     row = slow.download(LLAMA)
     slow.wait_until(lambda: slow.model(row["id"])["downloaded_bytes"] > 3_000_000, 20, "some bytes")

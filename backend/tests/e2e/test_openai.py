@@ -269,6 +269,7 @@ def _waiting(instance: Instance, rows: list[dict[str, Any]]) -> bool:
     return any(instance.model(row["id"])["progress"] for row in rows)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_is_replaced_and_the_answer_goes_on(client: openai.OpenAI, instance: Instance) -> None:
     whole = greedy(client, max_tokens=200).choices[0].text
     stream = greedy(client, max_tokens=200, stream=True)
@@ -285,6 +286,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_answer_goes_on(client: open
     )
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_in_a_batch_ends_nobodys_answer(client: openai.OpenAI, instance: Instance) -> None:
     prompts = ["The", "A list", "An object", "A function"]
     alone = [greedy(client, prompt=prompt, max_tokens=150).choices[0].text for prompt in prompts]
@@ -302,6 +304,7 @@ def test_a_worker_that_is_killed_in_a_batch_ends_nobodys_answer(client: openai.O
     )
 
 
+@pytest.mark.thorough
 def test_what_was_asked_of_a_server_that_died_is_not_done_for_nobody(client: openai.OpenAI, instance: Instance) -> None:
     database = Database(f"sqlite:///{instance.home / 'modelyard.db'}")
     with standing_still(worker_of(instance)), ThreadPoolExecutor(1) as pool:

@@ -144,6 +144,7 @@ def test_a_freeze_and_a_restart_under_downloads(parts: Scaled, hub: tuple[HubFau
     assert log_bytes(instance) < 100_000
 
 
+@pytest.mark.thorough
 def test_started_before_the_database(parts: Scaled) -> None:
     instance = parts.instance
     instance.stop()

@@ -155,6 +155,7 @@ def test_what_cannot_be_generated_is_said(instance: Instance, quantized: dict[st
     assert instance.api.post("/models/nothing/generate", json={"prompt": "a"}).status_code == 404
 
 
+@pytest.mark.thorough
 def test_what_is_loaded_is_true_after_a_crash(instance: Instance, quantized: dict[str, Any]) -> None:
     row_id = quantized["id"]
     instance.api.post(f"/models/{row_id}/load", json={})

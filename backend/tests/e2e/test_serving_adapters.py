@@ -198,6 +198,7 @@ def test_a_base_and_its_adapter_are_compared(client: openai.OpenAI, served: Serv
     assert found["agreement"]["largest_difference"] == max(differences) > 10 * ROUNDING
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_while_an_adapter_answers_leaves_nothing_behind(
     client: openai.OpenAI, served: Served
 ) -> None:
@@ -228,6 +229,7 @@ def attempts_of_the_last_answer(instance: Instance) -> int:
     return found[0] if found else 0
 
 
+@pytest.mark.thorough
 def test_an_answer_whose_workers_are_killed_again_and_again_ends_with_an_error_in_openais_form(
     client: openai.OpenAI, served: Served
 ) -> None:
@@ -300,6 +302,7 @@ def test_a_merged_adapter_is_a_model_of_its_own(client: openai.OpenAI, served: S
     assert api.post(f"/models/{served.ids[LLAMA]}/merge").json()["code"] == "invalid_request"
 
 
+@pytest.mark.thorough
 def test_a_merge_pauses_survives_a_kill_and_is_cancelled(served: Served) -> None:
     api, instance = served.instance.api, served.instance
     before = instance.cache_bytes()

@@ -145,6 +145,7 @@ def proportional(process: psutil.Process) -> int:
     return int(Path(f"/proc/{process.pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0]) * 1024
 
 
+@pytest.mark.thorough
 def test_a_quantization_outlives_the_warm_parent(
     instance: Instance, warm: psutil.Process, llama: dict[str, Any]
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_quantization_outlives_the_warm_parent(
     assert "Traceback" not in log, log[-3000:]
 
 
+@pytest.mark.thorough
 def test_a_load_outlives_the_warm_parent(instance: Instance, warm: psutil.Process, llama: dict[str, Any]) -> None:
     instance.unload_all()
     worker = inference_worker(instance)
@@ -193,6 +195,7 @@ def test_a_load_that_comes_before_it_is_warm_says_what_it_waits_for(
     assert inference_worker(instance).ppid() == warm_parent(instance).pid, "nobody else has imported anything"
 
 
+@pytest.mark.thorough
 def test_the_next_one_serves_whoever_asks_before_it_is_warm(instance: Instance, llama: dict[str, Any]) -> None:
     """After the one that the test before this killed, or at the start."""
     row = instance.api.post(f"/models/{llama['id']}/quantize", json={"quantization": "8bit"}).json()
@@ -212,6 +215,7 @@ def test_a_training_run_outlives_the_warm_parent(instance: Instance, warm: psuti
     assert training.wait(instance, run, "completed")["error"] is None
 
 
+@pytest.mark.thorough
 def test_nobody_notices_that_the_worker_parent_died(instance: Instance, warm: psutil.Process) -> None:
     """The last one here: what it has forked is nobody's child in the end, and not found by the others."""
     forks = worker_parent(instance)
