@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard.core.errors import ChecksumMismatch, InvalidRequest, ModelNotFound, ModelyardError, NoTokenizer, NotReady
+from modelyard.core.statuses import QuantizationName
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from modelyard.client.lock_file import LockedModel
     from modelyard.core.database import Database
     from modelyard.models import Model
-
-QuantizationName = Literal["none", "8bit", "4bit"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard.core.errors import InvalidRequest, ModelNotFound, ModelyardError, NotReady
+from modelyard.core.statuses import QuantizationName
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from modelyard.client.answers import CaptureResponse, ModelResponse
     from modelyard.client.api_client import ApiClient
 
-QuantizationName = Literal["none", "8bit", "4bit"]
 Intervention = Mapping[str, Any]
 _ANSWER_SECONDS = 3600.0
 """A model may have to be loaded first."""

@@ -7,10 +7,10 @@ import pytest
 
 from hub.test_client import Answer, Script, as_json, scripted_hub
 from modelyard.core.database import Database
+from modelyard.core.statuses import QuantizationName
 from modelyard.hub.client import HubClient
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import HubQuery
-from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.system import Device
 from modelyard.services import system_service
 from modelyard.services.hub_search import PAGES_ASKED, HubSearchService

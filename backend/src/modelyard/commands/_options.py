@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 import typer
 
 from modelyard.commands._complete import complete_model
-
-QuantizationName = Literal["none", "8bit", "4bit"]
+from modelyard.core.statuses import QuantizationName
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 

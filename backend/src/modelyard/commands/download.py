@@ -15,7 +15,6 @@ from modelyard.commands._options import (
     JsonOption,
     ModelArgument,
     PlanOption,
-    QuantizationName,
     RevisionOption,
     WhichQuantization,
 )
@@ -24,6 +23,7 @@ from modelyard.commands._plan import changes, print_plan
 from modelyard.commands._progress import follow
 from modelyard.commands._wanted import address, expand, plan_downloads, read_list
 from modelyard.core.errors import ModelyardError
+from modelyard.core.statuses import QuantizationName
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse

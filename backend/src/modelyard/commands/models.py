@@ -14,7 +14,6 @@ from modelyard.commands._options import (
     JsonOption,
     ModelArgument,
     PlanOption,
-    QuantizationName,
     WhichQuantization,
     YesOption,
 )
@@ -22,7 +21,7 @@ from modelyard.commands._output import Cell, note, print_facts, print_json, prin
 from modelyard.commands._plan import changes
 from modelyard.commands._version_facts import version_facts
 from modelyard.core.errors import SharedCache
-from modelyard.core.statuses import ACTIVE_TRAINING_STATUSES, ModelStatus
+from modelyard.core.statuses import ACTIVE_TRAINING_STATUSES, ModelStatus, QuantizationName
 
 if TYPE_CHECKING:
     from modelyard.client.answers import (

@@ -1,7 +1,7 @@
 """The command that makes a smaller copy of a model."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from modelyard.commands._options import USE_PANEL, JsonOption, ModelArgument
 from modelyard.commands._output import print_json, say
 from modelyard.commands._plan import changes
 from modelyard.commands._progress import follow, left_to_the_server
+from modelyard.core.statuses import CopyQuantizationName
 
 if TYPE_CHECKING:
     from modelyard.client.answers import DeletionReport, ModelResponse
@@ -28,7 +29,7 @@ def quantize(
     context: typer.Context,
     model: ModelArgument,
     quantization: Annotated[
-        Literal["8bit", "4bit"], typer.Option("--quantization", "-q", help="The precision of the copy.")
+        CopyQuantizationName, typer.Option("--quantization", "-q", help="The precision of the copy.")
     ],
     drop_original: Annotated[
         bool, typer.Option("--drop-original", help="Remove the unquantized files once the copy is ready.")

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from modelyard.commands import _format
 from modelyard.commands._connect import asking_the_hub, connect
-from modelyard.commands._options import JsonOption, QuantizationName
+from modelyard.commands._options import JsonOption
 from modelyard.commands._output import note, print_json, print_table
+from modelyard.core.statuses import QuantizationName
 from modelyard.hub.parameter_range import UNITS
 
 if TYPE_CHECKING:

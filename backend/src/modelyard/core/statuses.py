@@ -1,6 +1,11 @@
-"""The states and kinds of models, jobs and runs, as they are stored and as they go over the wire."""
+"""The states and kinds of models, jobs and runs, as they are stored and as they go over the wire.
+
+An enum that the API shows has its values beside it as a Literal, for the API's description, options of commands and
+dictionaries of answers; a test compares the two.
+"""
 
 from enum import StrEnum
+from typing import Literal
 
 
 class Quantization(StrEnum):
@@ -9,10 +14,18 @@ class Quantization(StrEnum):
     FOUR_BIT = "4bit"
 
 
+QuantizationName = Literal["none", "8bit", "4bit"]
+CopyQuantizationName = Literal["8bit", "4bit"]
+"""The precisions of a quantized copy."""
+
+
 class ModelKind(StrEnum):
     MODEL = "model"
     ADAPTER = "adapter"
     """A PEFT adapter: works only together with the model that it changes, its base."""
+
+
+KindName = Literal["model", "adapter"]
 
 
 class ModelStatus(StrEnum):
@@ -25,6 +38,11 @@ class ModelStatus(StrEnum):
     CANCELLED = "cancelled"
     MISSING = "missing"
     DELETING = "deleting"
+
+
+StatusName = Literal[
+    "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
+]
 
 
 ACTIVE_STATUSES = (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.QUANTIZING, ModelStatus.DELETING)
@@ -93,6 +111,9 @@ class EventKind(StrEnum):
     """Nobody's work: what a look at the disk found."""
 
 
+HistoryKindName = Literal["download", "verify", "import", "quantize", "load", "unload", "generate", "merge", "files"]
+
+
 class EventName(StrEnum):
     STARTED = "started"
     RESUMED = "resumed"
@@ -106,9 +127,17 @@ class EventName(StrEnum):
     FOUND = "found"
 
 
+HistoryEventName = Literal[
+    "started", "resumed", "taken_over", "paused", "done", "failed", "cancelled", "missing", "found"
+]
+
+
 class BundleKind(StrEnum):
     EXPORT = "export"
     IMPORT = "import"
+
+
+BundleKindName = Literal["export", "import"]
 
 
 class BundleStatus(StrEnum):
@@ -118,6 +147,9 @@ class BundleStatus(StrEnum):
     READY = "ready"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+BundleStatusName = Literal["pending", "running", "paused", "ready", "failed", "cancelled"]
 
 
 ACTIVE_BUNDLE_STATUSES = (BundleStatus.PENDING, BundleStatus.RUNNING)
@@ -133,6 +165,9 @@ class TrainingStatus(StrEnum):
     COMPLETED = "completed"
 
 
+TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
+
+
 ACTIVE_TRAINING_STATUSES = (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.CANCELLING)
 """The run needs its model's files."""
 
@@ -143,3 +178,6 @@ class SaeSource(StrEnum):
     TRAINED = "trained"
     IMPORTED = "imported"
     HUB = "hub"
+
+
+SaeSourceName = Literal["trained", "imported", "hub"]

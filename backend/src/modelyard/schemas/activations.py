@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from modelyard.core.statuses import QuantizationName
 from modelyard.schemas import examples
-from modelyard.schemas.common import ErrorDetail, QuantizationName, Schema, UtcTime
+from modelyard.schemas.common import ErrorDetail, Schema, UtcTime
 from modelyard.schemas.interventions import HookPointName, InterventionsField
 
 CaptureStatusName = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from modelyard.schemas.common import ErrorDetail, QuantizationName, Schema, UtcTime
+from modelyard.core.statuses import BundleKindName, BundleStatusName, QuantizationName
+from modelyard.schemas.common import ErrorDetail, Schema, UtcTime
 
 _ROW = "6f0d6f6e0f7b4c0f9a4f0a3f0d8f1b2c"
 _MODEL: dict[str, Any] = {
@@ -117,8 +118,8 @@ class BundleResponse(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [_BUNDLE]})
 
     id: str
-    kind: Literal["export", "import"]
-    status: Literal["pending", "running", "paused", "ready", "failed", "cancelled"]
+    kind: BundleKindName
+    status: BundleStatusName
     name: str
     progress: BundleProgress | None
     size_bytes: int

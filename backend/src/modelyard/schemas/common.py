@@ -26,7 +26,6 @@ ModelIdField = Annotated[
         examples=["Qwen/Qwen3-0.6B"],
     ),
 ]
-QuantizationName = Literal["none", "8bit", "4bit"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 

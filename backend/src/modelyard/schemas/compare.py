@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import QuantizationName
 from modelyard.schemas import examples
-from modelyard.schemas.common import QuantizationName, Schema
+from modelyard.schemas.common import Schema
 from modelyard.schemas.inference import MessagesField, PromptField
 
 SideName = Literal["left", "right"]

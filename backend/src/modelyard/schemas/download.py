@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import QuantizationName, StatusName
 from modelyard.schemas import examples
 from modelyard.schemas.architecture import Dimensions
-from modelyard.schemas.common import ModelIdField, QuantizationName, Reason, Schema, UtcTime
+from modelyard.schemas.common import ModelIdField, Reason, Schema, UtcTime
 from modelyard.schemas.memory import VerdictName
-from modelyard.schemas.model import AdapterFacts, StatusName, TrainingVerdict
+from modelyard.schemas.model import AdapterFacts, TrainingVerdict
 
 SearchSort = Literal["downloads", "likes", "trending", "updated"]
 

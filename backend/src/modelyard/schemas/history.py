@@ -1,9 +1,8 @@
 """Answers about a model's history."""
 
-from typing import Literal
-
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import HistoryEventName, HistoryKindName
 from modelyard.schemas import examples
 from modelyard.schemas.common import ErrorDetail, Schema, UtcTime
 
@@ -12,12 +11,8 @@ class HistoryEvent(Schema):
     """One thing that happened to a model."""
 
     at: UtcTime
-    kind: Literal["download", "verify", "import", "quantize", "load", "unload", "generate", "merge", "files"] = Field(
-        description="The kind of work; `files` is a check of the disk."
-    )
-    event: Literal["started", "resumed", "taken_over", "paused", "done", "failed", "cancelled", "missing", "found"] = (
-        Field(description="`taken_over`: its worker ended, and another one continues.")
-    )
+    kind: HistoryKindName = Field(description="The kind of work; `files` is a check of the disk.")
+    event: HistoryEventName = Field(description="`taken_over`: its worker ended, and another one continues.")
     seconds: float | None = Field(description="Seconds since it was started, last resumed or taken over.")
     bytes: int | None = Field(
         description="Bytes of the model fetched or read so far; for a load or unload, bytes in memory."

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import CopyQuantizationName, QuantizationName
 from modelyard.schemas import examples
-from modelyard.schemas.common import DtypeName, QuantizationName, Schema, UtcTime
+from modelyard.schemas.common import DtypeName, Schema, UtcTime
 from modelyard.schemas.interventions import InterventionsField
 from modelyard.schemas.model import LastUnload
 
@@ -15,7 +16,7 @@ class QuantizeRequest(Schema):
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.QUANTIZE_REQUEST]})
 
-    quantization: Literal["8bit", "4bit"] = Field(description="The precision of the copy.", examples=["4bit"])
+    quantization: CopyQuantizationName = Field(description="The precision of the copy.", examples=["4bit"])
     keep_original: bool = Field(default=True, description="Keep the unquantized model as well.")
 
 

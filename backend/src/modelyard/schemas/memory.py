@@ -4,8 +4,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import QuantizationName
 from modelyard.schemas import examples
-from modelyard.schemas.common import DtypeName, QuantizationName, Schema
+from modelyard.schemas.common import DtypeName, Schema
 
 
 class KvCacheSegment(Schema):

@@ -4,13 +4,11 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import KindName, QuantizationName, StatusName
 from modelyard.schemas import examples
 from modelyard.schemas.architecture import Dimensions
-from modelyard.schemas.common import ErrorDetail, QuantizationName, Reason, Schema, UtcTime
+from modelyard.schemas.common import ErrorDetail, Reason, Schema, UtcTime
 
-StatusName = Literal[
-    "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
-]
 WorkName = Literal["download", "verify", "import", "quantize", "merge", "load"]
 StepName = Literal[
     "starting",
@@ -148,7 +146,6 @@ class AdapterFacts(Schema):
     target_modules: list[str] = Field(description="Names, or one pattern, of the modules that it changes.")
 
 
-KindName = Literal["model", "adapter"]
 RestartName = Literal["download", "verify", "import", "quantize", "merge"]
 
 

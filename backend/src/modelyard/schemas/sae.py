@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import QuantizationName, SaeSourceName
 from modelyard.schemas import sae_examples as examples
-from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, Schema, UtcTime
+from modelyard.schemas.common import DtypeName, ErrorDetail, Schema, UtcTime
 from modelyard.schemas.model import UsedBy
 from modelyard.schemas.training import DatasetChoice
 
-SaeSourceName = Literal["trained", "imported", "hub"]
 SaeStatusName = Literal["downloading", "ready", "failed", "cancelled"]
 SaeWorkName = Literal["download", "evaluate", "features"]
 SaeWorkState = Literal["waiting", "running", "stopping", "done", "failed", "cancelled"]

@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from modelyard.core.statuses import QuantizationName, TrainingStatusName
 from modelyard.schemas import examples
 from modelyard.schemas.architecture import Dimensions, HookPoint
-from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, Reason, Schema, UtcTime
+from modelyard.schemas.common import DtypeName, ErrorDetail, Reason, Schema, UtcTime
 from modelyard.schemas.memory import FastDtype
 
-TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
 TrainingPhase = Literal["making_room", "starting", "loading", "checking", "filling_buffer", "training", "saving"]
 SaeArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
 CompatibilityLevel = Literal["static", "structural", "live"]

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from modelyard.core.database import Database
 from modelyard.core.model_ids import COLLECTION_SCHEME, parse_collection
+from modelyard.core.statuses import QuantizationName
 from modelyard.hub.client import Access, HubClient
 from modelyard.hub.model_info import HubSearchHit
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import HubQuery, HubSearchPage
-from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.download import CollectionInfo, SearchItem, SearchPage
 from modelyard.schemas.system import Device
 from modelyard.services import system_service

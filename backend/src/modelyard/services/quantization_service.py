@@ -4,11 +4,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from modelyard.core.database import Database
 from modelyard.core.errors import AlreadyQuantized, Conflict, InvalidRequest, NotReady
 from modelyard.core.settings import get_settings
+from modelyard.core.statuses import CopyQuantizationName
 from modelyard.models import JobKind, Model, ModelKind, ModelStatus, Quantization
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.adapters import facts_of
@@ -68,7 +69,7 @@ class QuantizationService:
         spec = load_spec(row, options, adapter)
         return ModelLoader.instance().get(spec, on_step=on_step, is_cancelled=is_cancelled)
 
-    def start(self, row_id: str, quantization: Literal["8bit", "4bit"], *, keep_original: bool = True) -> str:
+    def start(self, row_id: str, quantization: CopyQuantizationName, *, keep_original: bool = True) -> str:
         """Queue another precision of a model that is here, on the same snapshot. Returns the new row's id.
 
         Raises ModelNotFound, InvalidRequest for an adapter, AlreadyExists, AlreadyQuantized, NotReady, Conflict.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelyard.core.checkpoint_folder import weight_files
-from modelyard.ml.quantize.quantization import Quantization
+from modelyard.core.statuses import QuantizationName
 
 
 class ModelKey(NamedTuple):
@@ -14,7 +14,7 @@ class ModelKey(NamedTuple):
 
     model_id: str
     commit: str
-    quantization: Quantization
+    quantization: QuantizationName
     device: str
     dtype: str
 
@@ -45,7 +45,7 @@ class LoadSpec:
 
     model_id: str
     commit: str
-    quantization: Quantization
+    quantization: QuantizationName
     folder: Path
     device: str = "auto"
     dtype: str = "auto"

@@ -21,13 +21,14 @@ from modelyard.core.errors import (
 )
 from modelyard.core.repository_json import read_config_file
 from modelyard.core.safetensors_header import StoredTensor
+from modelyard.core.statuses import QuantizationName
 from modelyard.ml.generation.generation_config import read_generation_config
 from modelyard.ml.inspect import meta_model
 from modelyard.ml.inspect.bounded_build import BUILD_ERRORS, BuildLimits, bounded_build, nothing
 from modelyard.ml.inspect.meta_model import DTYPES, dtype_name, first_line
 from modelyard.ml.loading.stored_dtype import cast_unquantized
 from modelyard.ml.loading.tokenizer_files import checked
-from modelyard.ml.quantize.quantization import Quantization, best_compute_dtype, get_quantization_config, mend
+from modelyard.ml.quantize.quantization import best_compute_dtype, get_quantization_config, mend
 from modelyard.ml.quantize.quantization_plan import BITSANDBYTES, PACKING_METHOD
 from modelyard.ml.untrusted.tokenizer import has_tokenizer_files
 
@@ -70,7 +71,7 @@ def stored_quantization(config: Mapping[str, Any]) -> str | None:
 def load_model(
     folder: Path,
     *,
-    quantization: Quantization = "none",
+    quantization: QuantizationName = "none",
     device_map: str | Mapping[str, torch.device] = "cpu",
     dtype: str = "auto",
     allow_pickle: bool = False,

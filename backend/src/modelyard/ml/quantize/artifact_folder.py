@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from modelyard.core import locks
 from modelyard.core.errors import Conflict
+from modelyard.core.statuses import CopyQuantizationName
 
 MANIFEST = "modelyard.json"
 FORMAT = 1
@@ -27,7 +28,7 @@ class ArtifactRequest:
 
     source: str
     target: str
-    quantization: Literal["8bit", "4bit"]
+    quantization: CopyQuantizationName
     model_id: str
     commit: str
     device: str = "cpu"

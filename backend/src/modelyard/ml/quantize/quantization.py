@@ -3,13 +3,14 @@
 import copy
 import logging
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 from transformers import BitsAndBytesConfig
 
+from modelyard.core.statuses import QuantizationName
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.import_bitsandbytes import (
     Linear4bit,
@@ -21,13 +22,11 @@ from modelyard.ml.loading.import_bitsandbytes import (
 from modelyard.ml.quantize.packed_experts import FourBitConfig, PackedExperts
 from modelyard.ml.quantize.quantization_plan import BLOCK
 
-Quantization = Literal["none", "8bit", "4bit"]
-
 # It says with every layer's first product that inputs are cast to float16, which is how LLM.int8 works.
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def get_quantization_config(quantization: Quantization, device: torch.device) -> BitsAndBytesConfig | None:
+def get_quantization_config(quantization: QuantizationName, device: torch.device) -> BitsAndBytesConfig | None:
     """Return what `from_pretrained` needs to quantize on the fly: LLM.int8 for 8bit, double-quantized nf4 for 4bit.
 
     Parts that stay unquantized keep the load dtype. 4bit computes in what is best on `device`, which changes nothing

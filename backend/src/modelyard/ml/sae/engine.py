@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from modelyard.core.extras import Extra, require
+from modelyard.core.statuses import QuantizationName
 
 SaeArchitecture = Literal["topk", "batchtopk", "matryoshka", "standard"]
 OUTPUT_FOLDER = "sae"
@@ -22,7 +23,7 @@ class TrainingRun:
     weights_folder: str
     model_id: str
     commit: str
-    quantization: Literal["none", "8bit", "4bit"]
+    quantization: QuantizationName
     allow_pickle: bool
     dtype: str
     """Of the model: `auto` (as it is stored) or a torch name."""

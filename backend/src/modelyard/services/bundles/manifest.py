@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from modelyard.core.bundle_tar import MAX_MANIFEST_BYTES, Member
 from modelyard.core.errors import InvalidBundle, ModelyardError
+from modelyard.core.statuses import CopyQuantizationName, KindName
 from modelyard.hub.model_info import HubFile
 from modelyard.hub.names import (
     MAX_FILE_BYTES,
@@ -77,7 +78,7 @@ class BundledFile(_Strict):
 class BundledCopy(_Strict):
     """A quantized copy of a model."""
 
-    quantization: Literal["8bit", "4bit"]
+    quantization: CopyQuantizationName
     files: tuple[BundledFile, ...] = Field(min_length=1)
 
 
@@ -107,7 +108,7 @@ class BundledModel(_Strict):
     commit: Commit
     revision: Revision
     refs: tuple[Revision, ...] = Field(max_length=100)
-    kind: Literal["model", "adapter"]
+    kind: KindName
     private: bool
     gated: bool
     allow_pickle: bool

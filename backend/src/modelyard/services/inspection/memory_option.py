@@ -1,8 +1,8 @@
 """One precision's figures put together, and whether they fit a device."""
 
 from collections.abc import Sequence
-from typing import Literal
 
+from modelyard.core.statuses import QuantizationName
 from modelyard.schemas.memory import MemoryOption, Verdict, VerdictName
 from modelyard.schemas.system import Device
 from modelyard.services.inspection.runtime_memory import RuntimeMemory
@@ -12,7 +12,7 @@ FITS_FRACTION = 0.85
 
 
 def memory_option(
-    name: Literal["none", "8bit", "4bit"],
+    name: QuantizationName,
     weights: OptionWeights,
     use: RuntimeMemory,
     size_bytes: int,

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from modelyard.core import units
 from modelyard.core.errors import NeedsCustomCode, UnsupportedArchitecture
+from modelyard.core.statuses import QuantizationName
 from modelyard.services.facts import header_estimate
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.parameter_count import Count, Described
 from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
 
-QUANTIZATIONS: tuple[Literal["none", "8bit", "4bit"], ...] = ("none", "8bit", "4bit")
+QUANTIZATIONS: tuple[QuantizationName, ...] = ("none", "8bit", "4bit")
 
 _NO = "unsupported"
 _QUANTIZED_ALREADY = ("already_quantized", "unknown_quantization")

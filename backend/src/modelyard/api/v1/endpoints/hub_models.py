@@ -10,10 +10,10 @@ from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Parts, Revision
 from modelyard.core import errors
+from modelyard.core.statuses import QuantizationName
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import MAX_CURSOR_CHARACTERS, HubQuery
 from modelyard.schemas.architecture import Architecture
-from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.download import CollectionInfo, ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import ModelResponse

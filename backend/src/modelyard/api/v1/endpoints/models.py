@@ -19,15 +19,15 @@ from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Context, Dtype, Offset, Parts, RowId
 from modelyard.core import errors
+from modelyard.core.statuses import QuantizationName, StatusName
 from modelyard.models import ModelStatus, Quantization
 from modelyard.schemas.architecture import Architecture
-from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.deletion import DeletionPlan, DeletionPlanRequest, DeletionReport
 from modelyard.schemas.history import HistoryPage
 from modelyard.schemas.inference import QuantizeRequest
 from modelyard.schemas.label import LabelChange
 from modelyard.schemas.memory import MemoryEstimate
-from modelyard.schemas.model import InstalledFiles, ModelPage, ModelResponse, StatusName
+from modelyard.schemas.model import InstalledFiles, ModelPage, ModelResponse
 from modelyard.schemas.text_file import ModelCard, TextFile
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services import model_actions, repository_text

@@ -9,6 +9,7 @@ from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
 from modelyard.core import errors
+from modelyard.core.statuses import TrainingStatusName
 from modelyard.models import TrainingStatus
 from modelyard.schemas import examples
 from modelyard.schemas.cache import FreedBytes
@@ -20,7 +21,6 @@ from modelyard.schemas.training import (
     TrainingPage,
     TrainingPlan,
     TrainingResponse,
-    TrainingStatusName,
 )
 from modelyard.services.training import actions, run_log
 from modelyard.services.training.training_service import TrainingService, training_response
