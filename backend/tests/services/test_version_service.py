@@ -22,6 +22,7 @@ from modelyard.services import huggingface_model_service, model_actions, model_f
 from modelyard.services.download_order import DownloadOrders
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.label_service import LabelService
 from modelyard.services.model_response import ModelResponses
@@ -74,6 +75,12 @@ class Lab:
             job = session.get_one(Job, row.job_id)
             models.jobs.finish(job.id, job.owner or "", JobState.DONE)
             models.mark_done(models.get_by_id(row_id), JobKind.DOWNLOAD, found)
+
+    def takeovers(self, row_id: str) -> int:
+        """How often the history says that a version took the place of another."""
+        with self.database.reading() as session:
+            events = HistoryService(session).page(row_id, limit=50, offset=0).items
+        return sum((event.kind, event.event) == ("version", "done") for event in events)
 
     def row(self, row_id: str) -> ModelResponse:
         with self.database.reading() as session:
@@ -148,6 +155,7 @@ def test_an_update_takes_over_when_it_is_ready_and_can_be_rolled_back(lab: Lab) 
     lab.faults.clear()
     assert lab.versions.update(old) == new
     assert lab.in_use() == new, "what is here is used at once"
+    assert (lab.takeovers(new), lab.takeovers(old)) == (2, 1), "the first version took the place of none"
 
 
 async def _served_commit(lab: Lab) -> str:

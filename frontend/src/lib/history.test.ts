@@ -7,6 +7,7 @@ it("says what happened in words", () => {
   expect(eventLabel({ kind: "verify", event: "paused" })).toBe("Verification paused");
   expect(eventLabel({ kind: "quantize", event: "taken_over" })).toBe("Quantization continued by another worker");
   expect(eventLabel({ kind: "files", event: "missing" })).toBe("Files missing");
+  expect(eventLabel({ kind: "version", event: "done" })).toBe("Became the version in use");
 });
 
 it("gives each event a tone", () => {

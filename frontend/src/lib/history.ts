@@ -14,6 +14,7 @@ const DONE: Record<Kind, string> = {
   generate: "Text generated",
   merge: "Merged",
   files: "Files checked",
+  version: "Became the version in use",
 };
 
 const WORK: Record<Kind, string> = {
@@ -26,6 +27,7 @@ const WORK: Record<Kind, string> = {
   generate: "generation",
   merge: "merge",
   files: "files",
+  version: "version",
 };
 
 /** "Downloaded", "Verification paused", "Files missing". */

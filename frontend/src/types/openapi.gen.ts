@@ -4291,10 +4291,10 @@ export interface components {
             freed_bytes?: number | null;
             /**
              * Kind
-             * @description The kind of work; `files` is a check of the disk.
+             * @description The kind of work; `files` is a check of the disk, `version` that it became the version in use.
              * @enum {string}
              */
-            kind: "download" | "verify" | "import" | "quantize" | "load" | "unload" | "generate" | "merge" | "files";
+            kind: "download" | "verify" | "import" | "quantize" | "load" | "unload" | "generate" | "merge" | "files" | "version";
             /**
              * Moved Bytes
              * @description Bytes fetched or read in these `seconds`, for downloads, verifications and imports.

@@ -599,7 +599,7 @@ class Health(TypedDict):
 
 class HistoryEvent(TypedDict):
     at: str
-    kind: Literal['download', 'verify', 'import', 'quantize', 'load', 'unload', 'generate', 'merge', 'files']
+    kind: Literal['download', 'verify', 'import', 'quantize', 'load', 'unload', 'generate', 'merge', 'files', 'version']
     event: Literal['started', 'resumed', 'taken_over', 'paused', 'done', 'failed', 'cancelled', 'missing', 'found']
     seconds: float | None
     bytes: int | None

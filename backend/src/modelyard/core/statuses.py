@@ -109,9 +109,13 @@ class EventKind(StrEnum):
     MERGE = "merge"
     FILES = "files"
     """Nobody's work: what a look at the disk found."""
+    VERSION = "version"
+    """Nobody's work: it took the place of another version."""
 
 
-HistoryKindName = Literal["download", "verify", "import", "quantize", "load", "unload", "generate", "merge", "files"]
+HistoryKindName = Literal[
+    "download", "verify", "import", "quantize", "load", "unload", "generate", "merge", "files", "version"
+]
 
 
 class EventName(StrEnum):

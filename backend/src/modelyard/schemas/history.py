@@ -11,7 +11,9 @@ class HistoryEvent(Schema):
     """One thing that happened to a model."""
 
     at: UtcTime
-    kind: HistoryKindName = Field(description="The kind of work; `files` is a check of the disk.")
+    kind: HistoryKindName = Field(
+        description="The kind of work; `files` is a check of the disk, `version` that it became the version in use."
+    )
     event: HistoryEventName = Field(description="`taken_over`: its worker ended, and another one continues.")
     seconds: float | None = Field(description="Seconds since it was started, last resumed or taken over.")
     bytes: int | None = Field(

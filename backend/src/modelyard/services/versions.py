@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import database_now, utc_now
 from modelyard.hub.cache.hub_cache import HubCache
-from modelyard.models import Model, ModelStatus
+from modelyard.models import EventKind, EventName, Model, ModelStatus
+from modelyard.services.jobs.history_service import HistoryService
 
 Group = tuple[str, str, str, str | None]
 
@@ -78,6 +79,7 @@ class Versions:
         before = next((row for row in others if row.status is ModelStatus.READY), None)
         if before is not None:
             model.previous_commit = before.hub_commit
+            HistoryService(self.session).note(model.id, EventKind.VERSION, EventName.DONE)
         # So that clients hear of it.
         self._touch(row.id for row in others)
 
