@@ -209,8 +209,8 @@ def _matching(rows: "Sequence[Model]", revision: str | None) -> "list[Model]":
 
 def _as_stored(row: "Model") -> _Found:
     """Raises NotReady when the files are gone."""
+    from modelyard.services.inference.load_spec import load_spec
     from modelyard.services.jobs.payloads import LoadOptions
-    from modelyard.services.quantization_service import load_spec
 
     spec = load_spec(row, LoadOptions())
     if not (spec.folder / "config.json").is_file():

@@ -16,6 +16,7 @@ from modelyard.core import units
 from modelyard.core.database import get_database
 from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import JobControl, JobKind, Model, Worker
+from modelyard.services.inference.load_spec import load_spec, original_spec, weights_folder
 from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.inference.served import Served
 from modelyard.services.inspection.fast_dtype import options_here
@@ -32,7 +33,7 @@ from modelyard.services.jobs.payloads import (
 )
 from modelyard.services.model_files import hub_cache
 from modelyard.services.model_service import ModelService
-from modelyard.services.quantization_service import QuantizationService, load_spec, original_spec, weights_folder
+from modelyard.services.quantization_service import QuantizationService
 from modelyard.workers.celery_app import celery_app, restart_process, stopping
 from modelyard.workers.interventions import read_interventions
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request

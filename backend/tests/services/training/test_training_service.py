@@ -48,6 +48,7 @@ from modelyard.services import architecture_service, maintenance, model_service,
 from modelyard.services.deletion_plan import confirmed_plan
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.facts.training_verdict import static_verdict
+from modelyard.services.inference import load_spec
 from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.jobs.control import JobProgress
@@ -102,7 +103,7 @@ GB = 10**9
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
     cache = HubCache(tmp_path / "hub")
-    for module in (model_service, architecture_service, quantization_service):
+    for module in (model_service, architecture_service, quantization_service, load_spec):
         monkeypatch.setattr(module, "hub_cache", lambda: cache)
     return cache
 

@@ -13,8 +13,8 @@ from modelyard.core.errors import NoTokenizer, NotReady
 from modelyard.ml.generation.batch_cache import can_batch
 from modelyard.ml.generation.batching import Batcher
 from modelyard.ml.generation.fair_lock import FairLock, turn
-from modelyard.ml.generation.generation_config import read_stop_strings
 from modelyard.ml.loading.adapters import Adapters
+from modelyard.ml.loading.generation_config import read_stop_strings
 from modelyard.ml.loading.load_spec import ModelKey
 from modelyard.ml.quantize.quantization import measured_bytes
 from modelyard.ml.untrusted import Tokenizer

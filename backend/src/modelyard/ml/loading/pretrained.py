@@ -22,10 +22,10 @@ from modelyard.core.errors import (
 from modelyard.core.repository_json import read_config_file
 from modelyard.core.safetensors_header import StoredTensor
 from modelyard.core.statuses import QuantizationName
-from modelyard.ml.generation.generation_config import read_generation_config
 from modelyard.ml.inspect import meta_model
 from modelyard.ml.inspect.bounded_build import BUILD_ERRORS, BuildLimits, bounded_build, nothing
 from modelyard.ml.inspect.meta_model import DTYPES, dtype_name, first_line
+from modelyard.ml.loading.generation_config import read_generation_config
 from modelyard.ml.loading.stored_dtype import cast_unquantized
 from modelyard.ml.loading.tokenizer_files import checked
 from modelyard.ml.quantize.quantization import best_compute_dtype, get_quantization_config, mend

@@ -24,9 +24,9 @@ from modelyard.services.bundles.manifest import (
     carried_files,
 )
 from modelyard.services.imported_files import require_unchanged
+from modelyard.services.inference.load_spec import weights_folder
 from modelyard.services.model_files import ARTIFACT_MANIFEST, artifact_files, artifact_of, hub_cache
 from modelyard.services.model_service import ModelService
-from modelyard.services.quantization_service import weights_folder
 
 
 @dataclass(frozen=True)

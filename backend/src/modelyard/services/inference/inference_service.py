@@ -34,6 +34,7 @@ from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.facts.chat_template import find_chat_template
 from modelyard.services.inference.generation_result import Choice
 from modelyard.services.inference.job_watcher import JobWatcher
+from modelyard.services.inference.load_spec import original_folder
 from modelyard.services.inference.served import Served
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService
@@ -51,7 +52,6 @@ from modelyard.services.jobs.payloads import (
 from modelyard.services.model_files import artifact_of, hub_cache
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_rows
-from modelyard.services.quantization_service import original_folder
 from modelyard.services.settings_service import SettingsService
 
 OPTION_SECONDS = 10.0

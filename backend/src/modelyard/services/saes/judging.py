@@ -16,11 +16,11 @@ from modelyard.models import Job, JobKind, Model, Quantization, Sae, Training
 from modelyard.schemas.sae import SaeEvaluate, SaeEvaluation, SaeFeaturesBuild, SaeFeaturesFacts
 from modelyard.schemas.training import DatasetChoice
 from modelyard.services.architecture_service import ArchitectureService
+from modelyard.services.inference.load_spec import weights_folder
 from modelyard.services.jobs.child_work import run_in_child
 from modelyard.services.jobs.control import JobReporter, raise_if_stopped
 from modelyard.services.jobs.payloads import SaeTextPayload
 from modelyard.services.model_service import ModelService
-from modelyard.services.quantization_service import weights_folder
 from modelyard.services.saes.placing import model_for, place_of
 from modelyard.services.saes.sae_folder import own_folder, sae_folder
 from modelyard.services.saes.sae_service import SaeService

@@ -21,10 +21,10 @@ from modelyard.schemas.training import (
     UnloadedForRun,
 )
 from modelyard.services import system_service
+from modelyard.services.inference.load_spec import weights_folder
 from modelyard.services.inspection.fast_dtype import fast_dtype
 from modelyard.services.jobs.control import JobPaused, JobReporter, raise_if_stopped
 from modelyard.services.model_service import ModelService
-from modelyard.services.quantization_service import weights_folder
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.training import memory_room, run_log
 from modelyard.services.training.compatibility import TrainingCompatibilityService
