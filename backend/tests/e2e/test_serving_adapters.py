@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from support import programs
+from support.adapters import install_adapter, make_adapter
 from support.instance import Instance, running, standing_still
-from support.lora import install_adapter, make_adapter
 from support.samples import sample_models
 
 LLAMA, GPT2 = "modelyard-samples/tiny-llama", "modelyard-samples/tiny-gpt2"

@@ -15,7 +15,7 @@ from modelyard.ml import adapter_merge
 from modelyard.ml.adapter_merge import MergeRequest, merge
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.pretrained import load_model
-from support.lora import make_adapter
+from support.adapters import make_adapter
 from support.samples import sample_models
 
 IDS = torch.tensor([[5, 17, 99, 3, 42, 7]])

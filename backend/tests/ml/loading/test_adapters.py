@@ -23,7 +23,7 @@ from modelyard.ml.loading.loaded_model import LoadedModel
 from modelyard.ml.loading.pretrained import load_model
 from modelyard.ml.model_loader import LoadSpec, ModelLoader
 from modelyard.ml.quantize.quantization import measured_bytes
-from support.lora import make_adapter
+from support.adapters import make_adapter
 from support.samples import sample_models
 
 IDS = [5, 17, 99, 3, 42, 7]
