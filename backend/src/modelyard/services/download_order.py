@@ -84,10 +84,7 @@ class DownloadOrders:
             adapter = repository.adapter(plan)
             wanted = Wanted(model.commit, files, adapter.weights.num_parameters, adapter=adapter_facts(adapter))
             return Order(repository, wanted, request, revision)
-        config = repository.config() or {}
-        repository.require_scaled(plan, config)
-        described = self._inspections.described(model.model_id, model.commit)
-        wanted = Wanted(model.commit, files, repository.count(plan, config, described, model.num_parameters))
+        wanted = Wanted(model.commit, files, repository.num_parameters(plan, model.num_parameters))
         return Order(repository, wanted, request, revision, plan)
 
 

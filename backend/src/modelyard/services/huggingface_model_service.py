@@ -256,11 +256,8 @@ class HuggingFaceModelService:
         names = repository.file_names
         if plan.is_adapter:
             return partial(store_adapter_facts, adapter=repository.adapter(plan), names=names)
-        config = repository.config() or {}
-        repository.require_scaled(plan, config)
-        found = repository.tensors(plan)
-        described = self.inspections.described(repository.model.model_id, repository.model.commit)
-        num_parameters = repository.count(plan, config, described, None)
+        num_parameters = repository.num_parameters(plan)
+        config, found = repository.config() or {}, repository.tensors(plan)
         return partial(store_facts, config=config, found=found, names=names, num_parameters=num_parameters)
 
     def config(self, text: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:

@@ -157,6 +157,16 @@ class HubRepository:
         if unscaled is not None:
             raise NoWeights(f"{self.model.model_id}: {unscaled_message(unscaled)}")
 
+    def num_parameters(self, plan: FilePlan, counted: int | None = None) -> int | None:
+        """Return the number of parameters of a model, as far as it is known now; `counted` is as in `count`.
+
+        Raises NoWeights where transformers would load wrong weights, InvalidRepository.
+        """
+        config = self.config() or {}
+        self.require_scaled(plan, config)
+        described = self._inspections.described(self.model.model_id, self.model.commit)
+        return self.count(plan, config, described, counted)
+
     def count(
         self, plan: FilePlan, config: Mapping[str, Any], described: Described | None, counted: int | None
     ) -> int | None:
