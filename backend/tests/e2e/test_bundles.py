@@ -48,8 +48,7 @@ def target(tmp_path: Path) -> Iterator[Instance]:
 
 def _downloaded(instance: Instance) -> dict[str, Any]:
     """The sample, which another test may have fetched."""
-    answer = instance.api.post("/models/download", json={"model_id": LLAMA}).json()
-    return instance.wait_for(answer["id"], "ready")
+    return instance.wait_for(instance.download(LLAMA)["id"], "ready")
 
 
 def _ended(instance: Instance, bundle_id: str, *, seconds: float = 120) -> dict[str, Any]:

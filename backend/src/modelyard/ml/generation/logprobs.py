@@ -28,7 +28,17 @@ def read_likely(logits: torch.Tensor, ids: Sequence[int], top: int) -> list[Like
         chosen = values.gather(-1, torch.tensor(some, device=values.device)[:, None])[:, 0].tolist()
         best = values.topk(min(top, values.shape[-1]), -1)
         found += [
-            Likely(logprob, list(zip(ids_, values_, strict=True)))
-            for logprob, ids_, values_ in zip(chosen, best.indices.tolist(), best.values.tolist(), strict=True)
+            Likely(logprob, _chosen_first(token, logprob, list(zip(ids_, values_, strict=True))))
+            for token, logprob, ids_, values_ in zip(
+                some, chosen, best.indices.tolist(), best.values.tolist(), strict=True
+            )
         ]
     return found
+
+
+def _chosen_first(token: int, logprob: float, top: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return the likeliest with the token that came before others that are equally likely, as often in float32."""
+    if not top or logprob < top[-1][1]:
+        return top
+    others = [each for each in top if each[0] != token]
+    return sorted([(token, logprob), *others], key=lambda each: -each[1])[: len(top)]
