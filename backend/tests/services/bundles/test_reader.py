@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from modelyard.core import bundle_tar
 from modelyard.core.errors import InvalidBundle, ModelyardError
@@ -107,6 +108,15 @@ def test_a_bundle_is_read_whole_and_by_tar(file: Path) -> None:
         names = tar.getnames()
     assert names[:2] == ["modelyard-bundle.json", "modelyard-bundle.sha256"]
     assert len(names) == 2 + len(CONTENTS)
+
+
+@pytest.mark.parametrize("field", ["files", "refs", "quantized"])
+def test_a_list_of_mistakes_is_left_at_the_first(field: str) -> None:
+    """All mistakes of a list would take gigabytes."""
+    with pytest.raises(InvalidBundle) as error:
+        parse_manifest(manifest(model(**{field: [0] * 1000})))
+    assert isinstance(error.value.__cause__, ValidationError)
+    assert error.value.__cause__.error_count() < 5
 
 
 @settings(max_examples=300)
@@ -222,6 +232,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a field that no version has": (manifest(model(run="x")), "run"),
     "a later version": (manifest(version=2), "version 2"),
     "deep lists": (b"[" * 100_000 + b"]" * 100_000, "not"),
+    "a million lists": (b"[" + b"[]," * 1_000_000 + b"[]]", "more than 500,000 values"),
     "no JSON": (b"\xff\xfe", "not JSON"),
     "a copy without a manifest": (
         manifest(model(quantized=[{"quantization": "4bit", "files": [model()["files"][0]]}])),

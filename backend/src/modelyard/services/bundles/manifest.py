@@ -24,6 +24,8 @@ from modelyard.services.settings_service import LOCAL, checked_endpoint
 
 VERSION = 1
 MAX_MODELS = 1000
+MAX_VALUES = 500_000
+"""Of JSON, about: a file has five. Parsed, even an empty list of three bytes takes hundreds."""
 UNKNOWN_SHA256 = "0" * 64
 
 
@@ -54,6 +56,8 @@ Sha1 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
 class _Strict(BaseModel):
+    """Lists are checked up to their first mistake: all errors take far more memory than what they are about."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -79,7 +83,7 @@ class BundledCopy(_Strict):
     """A quantized copy of a model."""
 
     quantization: CopyQuantizationName
-    files: tuple[BundledFile, ...] = Field(min_length=1)
+    files: tuple[BundledFile, ...] = Field(min_length=1, fail_fast=True)
 
 
 class BundledGguf(_Strict):
@@ -89,7 +93,7 @@ class BundledGguf(_Strict):
     commit: Commit | None
     quantization_type: str | None = Field(max_length=100)
     size_bytes: int = Field(ge=0)
-    sha256: list[Sha256] = Field(max_length=1000)
+    sha256: list[Sha256] = Field(max_length=1000, fail_fast=True)
 
 
 class BundledMerge(_Strict):
@@ -107,7 +111,7 @@ class BundledModel(_Strict):
     endpoint: Endpoint
     commit: Commit
     revision: Revision
-    refs: tuple[Revision, ...] = Field(max_length=100)
+    refs: tuple[Revision, ...] = Field(max_length=100, fail_fast=True)
     kind: KindName
     private: bool
     gated: bool
@@ -116,8 +120,8 @@ class BundledModel(_Strict):
     num_parameters: int | None = Field(ge=0, le=2**60)
     converted_from: BundledGguf | None
     merged_from: BundledMerge | None
-    files: tuple[BundledFile, ...] | None
-    quantized: tuple[BundledCopy, ...]
+    files: tuple[BundledFile, ...] | None = Field(fail_fast=True)
+    quantized: tuple[BundledCopy, ...] = Field(fail_fast=True)
 
     @model_validator(mode="after")
     def _carries_something(self) -> Self:
@@ -142,7 +146,7 @@ class BundleManifest(_Strict):
     format: Literal["modelyard-bundle"] = "modelyard-bundle"
     version: Literal[1] = 1
     split_bytes: int | None = Field(default=None, ge=1)
-    models: tuple[BundledModel, ...] = Field(min_length=1, max_length=MAX_MODELS)
+    models: tuple[BundledModel, ...] = Field(min_length=1, max_length=MAX_MODELS, fail_fast=True)
 
     def dump(self) -> bytes:
         """Return the bytes of the manifest, always the same for the same content."""
@@ -165,6 +169,8 @@ def parse_manifest(content: bytes) -> BundleManifest:
     """Read a manifest and check all that it says. Raises InvalidBundle."""
     if len(content) > MAX_MANIFEST_BYTES:
         raise InvalidBundle(f"The bundle's manifest is larger than {MAX_MANIFEST_BYTES // 1_000_000} MB.")
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise InvalidBundle(f"The bundle's manifest has more than {MAX_VALUES:,} values.", hint="Export fewer models.")
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
