@@ -46,3 +46,11 @@ def test_probing_twice_gives_the_same_answer(tiny_model: TinyModel) -> None:
     first, second = (kv_cache.measure_kv_cache(skeleton) for _ in range(2))
     # Up to which length it is checked depends on how long a forward takes.
     assert (first.segments, first.exact) == (second.segments, second.exact)
+
+
+def test_a_table_of_labels_is_no_window() -> None:
+    """transformers turns the keys of `id2label` into numbers."""
+    config = {"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 64, "vocab_size": 64}
+    labelled = meta_model.build(config | {"id2label": {"0": 7, "1": "LABEL_1"}})
+
+    assert kv_cache.measure_kv_cache(labelled).segments is not None

@@ -264,7 +264,7 @@ def _config_windows(values: Mapping[str, Any]) -> Iterator[int]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _config_windows(value)
-        elif type(value) is int and value > 1 and _WINDOW_NAMES.search(key):
+        elif type(value) is int and value > 1 and _WINDOW_NAMES.search(str(key)):
             yield value
 
 
