@@ -14,6 +14,7 @@ from modelyard.commands import (
     cache,
     carry,
     compare,
+    datasets,
     doctor,
     download,
     drift,
@@ -80,6 +81,7 @@ for group in (
     architecture,
     activations,
     drift,
+    datasets,
     train,
     saes,
 ):

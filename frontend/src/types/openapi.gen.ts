@@ -352,6 +352,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/datasets/info/{repo_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A data set on the Hub
+         * @description Return a data set's configurations and splits, and the columns, rows and first rows of one split.
+         *
+         *     Nothing is downloaded: footers of Parquet files and the beginnings of others are read. What they do not tell is
+         *     null.
+         */
+        get: operations["get_dataset_info_api_v1_datasets_info__repo_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search the Hub for data sets
+         * @description Search the current Hub for data sets, one page at a time.
+         */
+        get: operations["search_datasets_api_v1_datasets_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets/{name}": {
         parameters: {
             query?: never;
@@ -3528,6 +3571,112 @@ export interface components {
              */
             path: string;
         };
+        /** DatasetColumn */
+        DatasetColumn: {
+            /** Name */
+            name: string;
+            /**
+             * Type
+             * @example string
+             */
+            type: string;
+        };
+        /** DatasetConfig */
+        DatasetConfig: {
+            /** Name */
+            name: string;
+            /** Splits */
+            splits: components["schemas"]["DatasetSplit"][];
+        };
+        /**
+         * DatasetInfo
+         * @description A data set on a Hub, with a look into one of its splits.
+         * @example {
+         *       "access": "open",
+         *       "columns": [
+         *         {
+         *           "name": "text",
+         *           "type": "string"
+         *         }
+         *       ],
+         *       "commit": "b08601e04326c79dfdd32d625aee71d232d685c3",
+         *       "config": "default",
+         *       "configs": [
+         *         {
+         *           "name": "default",
+         *           "splits": [
+         *             {
+         *               "files": 2,
+         *               "format": "parquet",
+         *               "name": "train",
+         *               "rows": 12000,
+         *               "rows_counted": true,
+         *               "size_bytes": 20971520
+         *             }
+         *           ]
+         *         }
+         *       ],
+         *       "downloads": 900,
+         *       "first_rows": [
+         *         {
+         *           "text": "The first paragraph."
+         *         }
+         *       ],
+         *       "last_modified": "2026-01-04T16:49:18.000Z",
+         *       "licence": "cc-by-sa-3.0",
+         *       "likes": 5,
+         *       "repo_id": "owner/texts",
+         *       "split": "train"
+         *     }
+         */
+        DatasetInfo: {
+            /**
+             * Access
+             * @enum {string}
+             */
+            access: "open" | "accepted" | "needs_acceptance" | "no_token" | "token_invalid" | "unknown";
+            /**
+             * Columns
+             * @description At most 200; null where the files were not read: see `problem` and `access`.
+             */
+            columns: components["schemas"]["DatasetColumn"][] | null;
+            /** Commit */
+            commit: string;
+            /**
+             * Config
+             * @description The configuration that `columns` and `first_rows` are of.
+             */
+            config: string | null;
+            /**
+             * Configs
+             * @description Configurations that have files, at most 500.
+             */
+            configs: components["schemas"]["DatasetConfig"][];
+            /** Downloads */
+            downloads: number | null;
+            /**
+             * First Rows
+             * @description At most 10, with texts cut to 1,000 characters and values with parts as JSON text; null where the files were not read, or would take more than 16 MB to read.
+             */
+            first_rows: {
+                [key: string]: string | number | boolean | null;
+            }[] | null;
+            /** Last Modified */
+            last_modified: string | null;
+            /** Licence */
+            licence: string | null;
+            /** Likes */
+            likes: number | null;
+            /** @description Why the split could not be read. */
+            problem: components["schemas"]["ErrorDetail"] | null;
+            /** Repo Id */
+            repo_id: string;
+            /**
+             * Split
+             * @description The split that `columns` and `first_rows` are of.
+             */
+            split: string | null;
+        };
         /**
          * DatasetList
          * @example {
@@ -3610,6 +3759,81 @@ export interface components {
                 number,
                 number
             ] | null;
+        };
+        /** DatasetSearchItem */
+        DatasetSearchItem: {
+            /**
+             * Access
+             * @enum {string}
+             */
+            access: "open" | "accepted" | "needs_acceptance" | "no_token" | "token_invalid" | "unknown";
+            /** Downloads */
+            downloads: number | null;
+            /** Last Modified */
+            last_modified: string | null;
+            /** Licence */
+            licence: string | null;
+            /** Likes */
+            likes: number | null;
+            /** Repo Id */
+            repo_id: string;
+            /**
+             * Rows
+             * @description The range that its author gave, such as 10K<n<100K.
+             */
+            rows: string | null;
+        };
+        /**
+         * DatasetSearchPage
+         * @example {
+         *       "items": [
+         *         {
+         *           "access": "open",
+         *           "downloads": 900000,
+         *           "last_modified": "2024-01-04T16:49:18.000Z",
+         *           "licence": "cc-by-sa-3.0",
+         *           "likes": 500,
+         *           "repo_id": "Salesforce/wikitext",
+         *           "rows": "1M<n<10M"
+         *         }
+         *       ]
+         *     }
+         */
+        DatasetSearchPage: {
+            /** Items */
+            items: components["schemas"]["DatasetSearchItem"][];
+            /**
+             * Next Cursor
+             * @description `cursor` of the next page; null at the end.
+             */
+            next_cursor: string | null;
+        };
+        /** DatasetSplit */
+        DatasetSplit: {
+            /** Files */
+            files: number;
+            /**
+             * Format
+             * @description Kind of its files; null: of another kind, which is not read here, or of several.
+             */
+            format: ("parquet" | "jsonl" | "text") | null;
+            /** Name */
+            name: string;
+            /**
+             * Rows
+             * @description Null where nobody has counted them.
+             */
+            rows: number | null;
+            /**
+             * Rows Counted
+             * @description Whether `rows` was read from the files; else the data set's card says so.
+             */
+            rows_counted: boolean;
+            /**
+             * Size Bytes
+             * @description Of its files; null where the Hub does not say.
+             */
+            size_bytes: number | null;
         };
         /**
          * DatasetUser
@@ -10212,6 +10436,233 @@ export interface operations {
                 };
             };
             /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_dataset_info_api_v1_datasets_info__repo_id__get: {
+        parameters: {
+            query?: {
+                /** @description Configuration to look into; the first. */
+                config?: string | null;
+                /** @description Split to look into; the first. */
+                split?: string | null;
+                /** @description Branch, tag or commit; the default branch if left out. */
+                revision?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description `owner/name`. */
+                repo_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetInfo"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found`, `dataset_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_datasets_api_v1_datasets_search_get: {
+        parameters: {
+            query?: {
+                /** @description Part of a name. */
+                q?: string;
+                /**
+                 * @description Field to sort by, descending.
+                 * @example downloads
+                 */
+                sort?: "downloads" | "likes" | "trending" | "updated";
+                /**
+                 * @description Maximum number of data sets.
+                 * @example 10
+                 */
+                limit?: number;
+                /** @description `next_cursor` of the page before; everything else as for that page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetSearchPage"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;

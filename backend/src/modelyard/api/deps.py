@@ -15,6 +15,7 @@ from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.bundles.export_service import BundleExportService
 from modelyard.services.bundles.import_service import BundleImportService
 from modelyard.services.compare_service import CompareService
+from modelyard.services.hub_datasets import HubDatasetService
 from modelyard.services.hub_search import HubSearchService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inference.inference_service import InferenceService
@@ -121,6 +122,7 @@ OpenAIDep = Annotated[OpenAIService, Depends(_service(OpenAIService))]
 MergesDep = Annotated[MergeService, Depends(_service(MergeService))]
 QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
 HubSearchDep = Annotated[HubSearchService, Depends(_service(HubSearchService))]
+HubDatasetsDep = Annotated[HubDatasetService, Depends(_service(HubDatasetService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]
 TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunService))]
 TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_service(TrainingCompatibilityService))]

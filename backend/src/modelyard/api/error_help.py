@@ -218,7 +218,7 @@ HELP: dict[str, Help] = {
     ),
     "training_diverged": Help("The loss became NaN or infinite, so the run stopped.", where=IN_RUN),
     "training_not_found": Help("This instance has no training run with that id."),
-    "dataset_not_found": Help("No file of that name was uploaded to this instance."),
+    "dataset_not_found": Help("No file of that name was uploaded to this instance, or its Hub has no such data set."),
     "sae_not_found": Help("This instance has no sparse autoencoder with that id."),
     "activations_not_found": Help("No activations with that id are stored."),
     # The server, its disks and its database

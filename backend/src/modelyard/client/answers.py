@@ -390,6 +390,32 @@ class DatasetChoice(TypedDict):
     column: NotRequired[str | None]
 
 
+class DatasetColumn(TypedDict):
+    name: str
+    type: str
+
+
+class DatasetConfig(TypedDict):
+    name: str
+    splits: list[DatasetSplit]
+
+
+class DatasetInfo(TypedDict):
+    repo_id: str
+    commit: str
+    access: Literal['open', 'accepted', 'needs_acceptance', 'no_token', 'token_invalid', 'unknown']
+    licence: str | None
+    downloads: int | None
+    likes: int | None
+    last_modified: str | None
+    configs: list[DatasetConfig]
+    config: str | None
+    split: str | None
+    columns: list[DatasetColumn] | None
+    first_rows: list[dict[str, str | int | float | bool | None]] | None
+    problem: ErrorDetail | None
+
+
 class DatasetList(TypedDict):
     items: list[StoredDataset]
 
@@ -406,6 +432,30 @@ class DatasetRows(TypedDict):
     path: NotRequired[str | None]
     column: NotRequired[str | None]
     rows: NotRequired[tuple[int, int] | None]
+
+
+class DatasetSearchItem(TypedDict):
+    repo_id: str
+    downloads: int | None
+    likes: int | None
+    access: Literal['open', 'accepted', 'needs_acceptance', 'no_token', 'token_invalid', 'unknown']
+    licence: str | None
+    rows: str | None
+    last_modified: str | None
+
+
+class DatasetSearchPage(TypedDict):
+    items: list[DatasetSearchItem]
+    next_cursor: str | None
+
+
+class DatasetSplit(TypedDict):
+    name: str
+    format: Literal['parquet', 'jsonl', 'text'] | None
+    files: int
+    size_bytes: int | None
+    rows: int | None
+    rows_counted: bool
 
 
 class DatasetUser(TypedDict):

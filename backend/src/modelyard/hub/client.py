@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from http import HTTPStatus
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -76,6 +76,8 @@ class HubClient:
     `is_builtin` says that the Hub is a part of this server, with nothing but the sample models and what is here.
     """
 
+    repo_type: ClassVar[Literal["model", "dataset"]] = "model"
+
     def __init__(
         self,
         endpoint: str,
@@ -132,10 +134,10 @@ class HubClient:
         Does not use `HfApi.model_info`, which fails on unusual content of a card.
         """
         validate_name(model_id)
-        url = f"{self.endpoint}/api/models/{model_id}"
+        url = f"{self.endpoint}/api/{self.repo_type}s/{model_id}"
         if revision is not None:
             url += f"/revision/{quote(revision, safe='')}"
-        answer = _parsed(self._get(url, params=params).content)
+        answer = parsed_answer(self._get(url, params=params).content)
         if not isinstance(answer, dict):
             raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
         return answer
@@ -145,7 +147,7 @@ class HubClient:
         if not model.gated:
             return "open"
         try:
-            self._ask(lambda: self._api.auth_check(model.model_id), model.model_id, None)
+            self._ask(lambda: self._api.auth_check(model.model_id, repo_type=self.repo_type), model.model_id, None)
         except GatedNoToken:
             return "no_token"
         except (GatedNotAccepted, HubModelNotFound):
@@ -172,7 +174,7 @@ class HubClient:
                 raise InvalidRequest(
                     f"{self.endpoint} does not take this search.", hint="Search again from the first page."
                 ) from error
-            answer = _parsed(response.content)
+            answer = parsed_answer(response.content)
             if not isinstance(answer, list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
             hits = [as_search_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
@@ -206,7 +208,7 @@ class HubClient:
         self, model_id: str, commit: str, path: str, *, limit_bytes: int = MAX_ANSWER_BYTES
     ) -> bytes | None:
         """Return the content of a file of a repository, None if it does not exist. Raises as `model_info` does."""
-        url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
+        url = hf_hub_url(model_id, path, repo_type=self.repo_type, revision=commit, endpoint=self.endpoint)
 
         def ask() -> bytes | None:
             try:
@@ -219,7 +221,7 @@ class HubClient:
 
     def read_range(self, model_id: str, commit: str, path: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` (exclusive) of a file, some megabytes at most. Raises as `model_info` does."""
-        url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
+        url = hf_hub_url(model_id, path, repo_type=self.repo_type, revision=commit, endpoint=self.endpoint)
 
         def ask() -> bytes:
             with taking(stop - start):
@@ -346,7 +348,7 @@ def _safetensors_header(path: str, model_id: str) -> Iterator[None]:
         raise InvalidRepository(f"The header of {path} in {model_id} makes no sense.", file=path) from error
 
 
-def _parsed(content: bytes) -> Any:
+def parsed_answer(content: bytes) -> Any:
     """Return the JSON of an answer, with U+FFFD for halves of surrogate pairs, which we could not send on."""
     value = json.loads(content)
     return clean_json(value) if _SURROGATE.search(content) else value

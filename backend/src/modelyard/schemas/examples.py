@@ -963,3 +963,48 @@ DATASET_RESPONSE: dict[str, Any] = {
     "columns": ["text"],
     "size_bytes": 20971520,
 }
+
+DATASET_SEARCH_PAGE: dict[str, Any] = {
+    "items": [
+        {
+            "repo_id": "Salesforce/wikitext",
+            "downloads": 900000,
+            "likes": 500,
+            "access": "open",
+            "licence": "cc-by-sa-3.0",
+            "rows": "1M<n<10M",
+            "last_modified": "2024-01-04T16:49:18.000Z",
+        }
+    ],
+    "next_cursor": None,
+}
+
+DATASET_INFO: dict[str, Any] = {
+    "repo_id": "owner/texts",
+    "commit": "b08601e04326c79dfdd32d625aee71d232d685c3",
+    "access": "open",
+    "licence": "cc-by-sa-3.0",
+    "downloads": 900,
+    "likes": 5,
+    "last_modified": "2026-01-04T16:49:18.000Z",
+    "configs": [
+        {
+            "name": "default",
+            "splits": [
+                {
+                    "name": "train",
+                    "format": "parquet",
+                    "files": 2,
+                    "size_bytes": 20971520,
+                    "rows": 12000,
+                    "rows_counted": True,
+                }
+            ],
+        }
+    ],
+    "config": "default",
+    "split": "train",
+    "columns": [{"name": "text", "type": "string"}],
+    "first_rows": [{"text": "The first paragraph."}],
+    "problem": None,
+}

@@ -300,6 +300,7 @@ class TestRepositories:
         ):
             with pytest.raises(RepositoryNotFoundError):
                 call()
+        assert list(api.list_datasets(search="org")) == []
         assert api.repo_exists("org/model")
         assert not api.repo_exists("org/none")
         api.auth_check("org/model")

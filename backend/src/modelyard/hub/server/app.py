@@ -202,6 +202,9 @@ class _HubServer:
             raise HubFailure(404, f"{repo.repo_id} has no file {path['path']}.", code="EntryNotFound")
         return await file_response(request, repo, file, threads=self._threads)
 
+    async def list_of_other_kind(self, _request: Request, _path: dict[str, str]) -> Response:
+        return JSONResponse([])
+
     async def other_kind(self, _request: Request, _path: dict[str, str]) -> Response:
         raise HubFailure(404, "This Hub has models only.", code="RepoNotFound")
 
@@ -361,6 +364,7 @@ _ROUTES: list[tuple[str, re.Pattern[str], Callable[[_HubServer, Request, dict[st
         ("GET", f"/api/models/{_REPO}/auth-check", _HubServer.auth_check),
         ("GET", f"/api/models/{_REPO}", _HubServer.info),
         ("GET", "/api/whoami-v2", _HubServer.whoami),
+        ("GET", f"/api/{_KIND}", _HubServer.list_of_other_kind),
         ("GET", f"/api/{_KIND}/.+", _HubServer.other_kind),
         ("GET", f"/{_KIND}/.+/resolve/.+", _HubServer.other_kind),
         ("GET", f"/{_REPO}/resolve/{_REVISION}/(?P<path>.+)", _HubServer.resolve),
