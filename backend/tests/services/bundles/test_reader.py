@@ -113,8 +113,9 @@ def test_a_bundle_is_read_whole_and_by_tar(file: Path) -> None:
 @pytest.mark.parametrize("field", ["files", "refs", "quantized"])
 def test_a_list_of_mistakes_is_left_at_the_first(field: str) -> None:
     """All mistakes of a list would take gigabytes."""
+    mistaken: dict[str, Any] = {field: [0] * 1000}
     with pytest.raises(InvalidBundle) as error:
-        parse_manifest(manifest(model(**{field: [0] * 1000})))
+        parse_manifest(manifest(model(**mistaken)))
     assert isinstance(error.value.__cause__, ValidationError)
     assert error.value.__cause__.error_count() < 5
 
