@@ -131,6 +131,19 @@ def test_a_header_of_a_hundred_megabytes_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "filling",
+    [b'"__metadata__":[' + b"[]," * 800_000 + b"[]]", b'"a":[' + b"1," * 1_600_000 + b"1]"],
+    ids=["lists", "numbers"],
+)
+def test_a_header_of_millions_of_values_is_not_parsed(filling: bytes, tmp_path: Path) -> None:
+    """They would take a gigabyte and minutes, though the header is not large."""
+    header = b"{" + filling + b"}"
+    (tmp_path / SINGLE).write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(NoWeights, match="more than 1,500,000 values"):
+        read_header(tmp_path / SINGLE, "owner/name")
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({}, None),

@@ -16,6 +16,9 @@ from modelyard.core.units import size
 MAX_HEADER_BYTES = 25_000_000
 """The limit of huggingface_hub, which reads headers too. The largest of released models have 1 MB."""
 
+MAX_HEADER_VALUES = 1_500_000
+"""Of JSON, about: a tensor has eight or nine. Parsed, even an empty list takes a hundred times its three bytes."""
+
 MAX_DIMENSIONS = 64
 """Of a tensor, as in torch."""
 
@@ -73,8 +76,11 @@ def parse_header(file: BinaryIO, size_bytes: int, name: str, repository: str) ->
     if size_bytes < 8 or length > size_bytes - 8:
         raise NoWeights(f"{name} of {repository} is damaged or cut short.", hint=_DAMAGED_HINT)
     file.seek(8)
+    header = file.read(length)
+    if sum(map(header.count, (b",", b"[", b"{"))) > MAX_HEADER_VALUES:
+        raise NoWeights(f"{name} of {repository} has a header of more than {MAX_HEADER_VALUES:,} values.")
     try:
-        content = parse_object(file.read(length), name, repository, limit_bytes=MAX_HEADER_BYTES)
+        content = parse_object(header, name, repository, limit_bytes=MAX_HEADER_BYTES)
     except InvalidRepository as error:
         raise NoWeights(f"The header of {error.message}", hint=_DAMAGED_HINT) from error
     content.pop("__metadata__", None)
