@@ -25,6 +25,7 @@ from modelyard.core.statuses import QuantizationName
 from modelyard.ml.inspect import meta_model
 from modelyard.ml.inspect.bounded_build import BUILD_ERRORS, BuildLimits, bounded_build, nothing
 from modelyard.ml.inspect.meta_model import DTYPES, dtype_name, first_line
+from modelyard.ml.loading import devices
 from modelyard.ml.loading.generation_config import read_generation_config
 from modelyard.ml.loading.stored_dtype import cast_unquantized
 from modelyard.ml.loading.tokenizer_files import checked
@@ -47,6 +48,9 @@ _NO_ADAPTER = {"subfolder": os.devnull}
 
 # From the message of transformers' bitsandbytes quantizers when a device map leaves something to the CPU or the disk.
 _NO_PLACE = "dispatched on the CPU or the disk"
+
+_CUDA = "CUDA error"
+"""A RuntimeError that says nothing of the model."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -121,18 +125,19 @@ def load_model(
                 adapter_kwargs=_NO_ADAPTER,
                 output_loading_info=True,
             )
-    except BUILD_ERRORS as error:
+    except (*BUILD_ERRORS, RuntimeError) as error:
+        if devices.is_out_of_memory(error) or _CUDA in str(error):
+            raise
         if _NO_PLACE in str(error):
             raise OutOfMemory(f"{cls.__name__} does not fit on {_named(max_memory)}.") from error
+        if any(words in str(error) for words in _UNFIT_WEIGHTS):
+            raise NoWeights(
+                f"The weight files do not fit {cls.__name__} as config.json describes it.",
+                hint="The log lists the tensors. Verify the model's files; a newer transformers may know this"
+                " checkpoint.",
+            ) from error
         raise UnsupportedArchitecture(
             f"transformers {transformers.__version__} cannot load {cls.__name__}: {first_line(error)}"
-        ) from error
-    except RuntimeError as error:
-        if not any(words in str(error) for words in _UNFIT_WEIGHTS):
-            raise
-        raise NoWeights(
-            f"The weight files do not fit {cls.__name__} as config.json describes it.",
-            hint="The log lists the tensors. Verify the model's files; a newer transformers may know this checkpoint.",
         ) from error
     unnamed = {str(place) for place in getattr(model, "hf_device_map", {}).values()} & {"cpu", "disk"}
     if max_memory is not None and unnamed - {str(place) for place in max_memory}:
