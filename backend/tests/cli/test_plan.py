@@ -14,8 +14,8 @@ from modelyard.schemas import examples
 ROW = {**examples.MODEL_RESPONSE, "status": "ready", "progress": None}
 READING = {
     "architecture", "compare", "doctor", "drift", "estimate", "generate", "info", "lock", "ls", "ps", "search", "show",
-    "activations ls", "activations show", "saes ls", "saes show", "train follow", "train log", "train ls", "train show",
-    "saes features ls", "saes features show", "saes features text",
+    "activations ls", "activations show", "datasets info", "datasets search", "saes ls", "saes show", "train follow",
+    "train log", "train ls", "train show", "saes features ls", "saes features show", "saes features text",
 }  # fmt: skip
 RUNNING = {"serve", "worker"}
 
