@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from hub.hub_faults import serve
@@ -24,6 +23,9 @@ ROWS: list[dict[str, Any]] = [
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
     path.parent.mkdir(parents=True, exist_ok=True)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=20)
 
@@ -31,9 +33,11 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 @pytest.fixture(scope="module")
 def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DatasetHub, str]]:
     folder = tmp_path_factory.mktemp("sets")
-    write(folder / "parquet/data/train-00000-of-00002.parquet", ROWS)
-    write(folder / "parquet/data/train-00001-of-00002.parquet", ROWS[:7])
-    write(folder / "parquet/data/test-00000-of-00001.parquet", ROWS[:3])
+    (folder / "parquet").mkdir()
+    if find_spec("pyarrow") is not None:
+        write(folder / "parquet/data/train-00000-of-00002.parquet", ROWS)
+        write(folder / "parquet/data/train-00001-of-00002.parquet", ROWS[:7])
+        write(folder / "parquet/data/test-00000-of-00001.parquet", ROWS[:3])
     for name, content in {
         "lines/train.jsonl": "".join(json.dumps({"text": "é" * 100, "n": n}) + "\n" for n in range(5)).encode(),
         "prose/a.txt": b"One\ntwo\n\n\nThree\n",
@@ -74,6 +78,7 @@ def test_search(service: HubDatasetService, hub: DatasetHub) -> None:
     assert service.search("nothing", "downloads", 5).items == []
 
 
+@pytest.mark.sae
 def test_parquet_is_read_from_its_footers(service: HubDatasetService, hub: DatasetHub) -> None:
     hub.extra["lab/parquet"] = {
         "cardData": {"dataset_info": {"splits": [{"name": "test", "num_examples": 99}]}, "license": "mit"}
@@ -93,6 +98,7 @@ def test_parquet_is_read_from_its_footers(service: HubDatasetService, hub: Datas
     assert {split.name: (split.rows, split.rows_counted) for split in counted}["test"] == (3, True)
 
 
+@pytest.mark.sae
 def test_first_rows_that_would_take_too_many_bytes_are_unknown(
     service: HubDatasetService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,11 +126,22 @@ def test_lines_and_prose(service: HubDatasetService, monkeypatch: pytest.MonkeyP
     assert (cut.configs[0].splits[0].rows, len(cut.first_rows or [])) == (None, 2)
 
 
-def test_what_cannot_be_read_says_why(service: HubDatasetService, hub: DatasetHub) -> None:
+@pytest.mark.sae
+def test_parquet_that_cannot_be_read_says_why(service: HubDatasetService) -> None:
     broken = service.info("lab/broken")
     assert (broken.columns, broken.first_rows, broken.configs[0].splits[0].rows) == (None, None, None)
     assert broken.problem is not None
     assert broken.problem.message == "a.parquet is no readable Parquet file."
+
+
+def test_what_cannot_be_read_says_why(
+    service: HubDatasetService, hub: DatasetHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_preview, "find_spec", lambda _name: None)
+    unread = service.info("lab/broken")
+    assert (unread.columns, unread.configs[0].splits[0].rows) == (None, None)
+    assert unread.problem is not None
+    assert unread.problem.code == "sae_engine_missing"
     odd = service.info("lab/odd")
     assert (odd.configs, odd.config, odd.columns) == ([], None, None)
     hub.extra["lab/odd"] = {"cardData": {"configs": [{"config_name": "csv", "data_files": "*.csv"}]}}
