@@ -66,6 +66,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 """Half of a pair, or a whole one, as an escape or as bytes."""
 
 Answer = TypeVar("Answer")
+Hit = TypeVar("Hit")
 Access = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
 TokenState = Literal["none", "valid", "invalid", "unknown"]
 
@@ -163,13 +164,19 @@ class HubClient:
 
         Raises InvalidRequest for what the Hub does not take, a cursor that it did not give for example.
         """
-        params = query.parameters(limit, cursor)
+        hits, cursor = self._list(query.parameters(limit, cursor), limit, as_search_hit)
+        return HubSearchPage(hits, cursor)
 
-        def ask() -> HubSearchPage:
+    def _list(
+        self, params: Mapping[str, Any], limit: int, as_hit: Callable[[ModelInfo], Hit]
+    ) -> tuple[tuple[Hit, ...], str | None]:
+        """Return at most `limit` repositories of a list, and the cursor of the next page. Raises as `search` does."""
+
+        def ask() -> tuple[tuple[Hit, ...], str | None]:
             # Not `list_models`: its own five retries make a person wait half a minute for a Hub that is away, and it
             # follows a misbehaving Hub from page to page for ever.
             try:
-                response = self._get(f"{self.endpoint}/api/models", params=params)
+                response = self._get(f"{self.endpoint}/api/{self.repo_type}s", params=params)
             except BadRequestError as error:
                 raise InvalidRequest(
                     f"{self.endpoint} does not take this search.", hint="Search again from the first page."
@@ -177,8 +184,8 @@ class HubClient:
             answer = parsed_answer(response.content)
             if not isinstance(answer, list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
-            hits = [as_search_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
-            return HubSearchPage(tuple(hits), next_cursor(response))
+            hits = [as_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
+            return tuple(hits), next_cursor(response)
 
         return self._ask(ask, "", None)
 

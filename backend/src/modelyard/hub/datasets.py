@@ -7,15 +7,14 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
 from huggingface_hub import ModelInfo
-from huggingface_hub.errors import BadRequestError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from modelyard.core.errors import DatasetNotFound, HubMisbehaved, HubModelNotFound, InvalidRequest
-from modelyard.hub.client import HubClient, parsed_answer
+from modelyard.hub.client import HubClient
 from modelyard.hub.licence import LICENCE_TAG, licence_name
 from modelyard.hub.model_info import HubModel, as_hub_model, number_of
 from modelyard.hub.names import validate_revision
-from modelyard.hub.search import next_cursor
 
 _EXPANDED = ("downloads", "likes", "gated", "tags", "lastModified")
 _SIZE_TAG = "size_categories:"
@@ -63,22 +62,8 @@ class DatasetClient(HubClient):
     def find(self, text: str, sort: str, limit: int, cursor: str | None = None) -> DatasetPage:
         """Return at most `limit` data sets whose name contains `text`. Raises InvalidRequest, HubError."""
         params = {"search": text, "sort": sort, "limit": limit, "expand": list(_EXPANDED), "cursor": cursor}
-
-        def ask() -> DatasetPage:
-            try:
-                response = self._get(
-                    f"{self.endpoint}/api/datasets", params={name: value for name, value in params.items() if value}
-                )
-            except BadRequestError as error:
-                raise InvalidRequest(
-                    f"{self.endpoint} does not take this search.", hint="Search again from the first page."
-                ) from error
-            answer = parsed_answer(response.content)
-            if not isinstance(answer, list):
-                raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
-            return DatasetPage(tuple(_as_hit(item) for item in answer[:limit]), next_cursor(response))
-
-        return self._ask(ask, "", None)
+        given = {name: value for name, value in params.items() if value}
+        return DatasetPage(*self._list(given, limit, _as_hit))
 
     def dataset(self, repo_id: str, revision: str | None = None) -> HubDataset:
         """Resolve a revision to a commit and list its files. Raises InvalidRequest, DatasetNotFound, HubError."""
@@ -112,8 +97,7 @@ class DatasetClient(HubClient):
             ) from error
 
 
-def _as_hit(item: Any) -> DatasetHit:
-    info = ModelInfo(**item)  # type: ignore[no-untyped-call]
+def _as_hit(info: ModelInfo) -> DatasetHit:
     try:
         validate_repo_id(info.id)
     except HFValidationError as error:

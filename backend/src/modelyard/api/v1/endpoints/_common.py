@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 
+from modelyard.hub.search import MAX_CURSOR_CHARACTERS
 from modelyard.schemas import examples
 from modelyard.schemas.common import DtypeName
 from modelyard.schemas.memory import EstimateParts
@@ -29,6 +30,15 @@ HubModelId = Annotated[
 Revision = Annotated[
     str | None,
     Query(description="Branch, tag or commit; the default branch if left out.", max_length=200, examples=["main"]),
+]
+HubCursor = Annotated[
+    str | None,
+    Query(
+        description="`next_cursor` of the page before; everything else as for that page.",
+        min_length=1,
+        max_length=MAX_CURSOR_CHARACTERS,
+        examples=["eyIkb3IiOlt7ImRvd25sb2FkcyI6OTAwMDAwMH1dfQ=="],
+    ),
 ]
 PAGE_SIZE = "Maximum number of items on the page."
 Offset = Annotated[int, Query(description="Number of items to skip.", ge=0, le=2**31)]

@@ -10,10 +10,9 @@ from modelyard.api.hub_slots import TALKS_TO_A_HUB
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.uploads import receive_file
-from modelyard.api.v1.endpoints._common import Revision
+from modelyard.api.v1.endpoints._common import HubCursor, Revision
 from modelyard.core import errors
 from modelyard.core.settings import get_settings
-from modelyard.hub.search import MAX_CURSOR_CHARACTERS
 from modelyard.schemas.cache import FreedBytes
 from modelyard.schemas.dataset import DatasetInfo, DatasetSearchPage, DatasetSort
 from modelyard.schemas.training import DatasetList, DatasetResponse
@@ -83,15 +82,7 @@ def search_datasets(
     q: Annotated[str, Query(description="Part of a name.", max_length=200, examples=["wikitext"])] = "",
     sort: Annotated[DatasetSort, Query(description="Field to sort by, descending.")] = "downloads",
     limit: Annotated[int, Query(description="Maximum number of data sets.", ge=1, le=50)] = 10,
-    cursor: Annotated[
-        str | None,
-        Query(
-            description="`next_cursor` of the page before; everything else as for that page.",
-            min_length=1,
-            max_length=MAX_CURSOR_CHARACTERS,
-            examples=["eyIkb3IiOlt7ImRvd25sb2FkcyI6OTAwMDAwMH1dfQ=="],
-        ),
-    ] = None,
+    cursor: HubCursor = None,
 ) -> DatasetSearchPage:
     """Search the current Hub for data sets, one page at a time."""
     return hub.search(q.strip(), SORT_KEYS[sort], limit, cursor)

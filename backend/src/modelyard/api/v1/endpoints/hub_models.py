@@ -8,11 +8,20 @@ from modelyard.api.deps import ArchitecturesDep, HubModelsDep, HubSearchDep, Row
 from modelyard.api.hub_slots import TALKS_TO_A_HUB
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
-from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Parts, Revision
+from modelyard.api.v1.endpoints._common import (
+    ACCEPTED,
+    Batch,
+    Context,
+    Dtype,
+    HubCursor,
+    HubModelId,
+    Parts,
+    Revision,
+)
 from modelyard.core import errors
 from modelyard.core.statuses import QuantizationName
 from modelyard.hub.parameter_range import ParameterRange
-from modelyard.hub.search import MAX_CURSOR_CHARACTERS, HubQuery
+from modelyard.hub.search import HubQuery
 from modelyard.schemas.architecture import Architecture
 from modelyard.schemas.download import CollectionInfo, ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
 from modelyard.schemas.memory import MemoryEstimate
@@ -95,15 +104,7 @@ def search_models(
     ] = "none",
     sort: Annotated[SearchSort, Query(description="Field to sort by, descending.")] = "downloads",
     limit: Annotated[int, Query(description="Maximum number of models.", ge=1, le=50)] = 10,
-    cursor: Annotated[
-        str | None,
-        Query(
-            description="`next_cursor` of the page before; everything else as for that page.",
-            min_length=1,
-            max_length=MAX_CURSOR_CHARACTERS,
-            examples=["eyIkb3IiOlt7ImRvd25sb2FkcyI6OTAwMDAwMH1dfQ=="],
-        ),
-    ] = None,
+    cursor: HubCursor = None,
 ) -> SearchPage:
     """Search the current Hub for models, one page at a time. All filters given must match."""
     query = HubQuery(
